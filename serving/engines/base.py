@@ -1,0 +1,121 @@
+"""What every engine speaks: requests in, chunks of audio out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Pcm = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks: a preset of the model, or a reference to clone.
+
+    ``references`` are WAV files; ``conditioning`` is the directory in which the engine may keep what it computes from
+    them (``<model>@<revision>.safetensors``).
+    """
+
+    id: str
+    preset: str | None = None
+    language: str | None = None
+    references: tuple[Path, ...] = ()
+    conditioning: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Decoder sampling; ``None`` takes the model's own value. Ranges are checked at the edge."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One utterance. ``speed`` is a factor (2.0 is twice as fast); ``seed`` makes the audio repeatable."""
+
+    text: str
+    voice: Voice
+    language: str
+    speed: float = 1.0
+    seed: int | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """A piece of audio: ``pcm`` float32 [samples] in -1..1, mono, at ``sample_rate`` Hz.
+
+    ``input_tokens`` and ``output_tokens`` count what this chunk added to the request's usage.
+    """
+
+    pcm: Pcm
+    sample_rate: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return len(self.pcm) / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is. ``model`` is the id that clients use, ``name`` the engine ("xtts", "espeak")."""
+
+    name: str
+    model: str
+    revision: str
+    sample_rate: int
+    languages: tuple[str, ...]
+    presets: tuple[str, ...]
+    clones: bool
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Plain numbers for metrics and autoscaling; times in seconds."""
+
+    active: int = 0
+    queued: int = 0
+    queue_age_s: float = 0.0
+
+
+class SpeechEngine(ABC):
+    """Text to speech. All methods are safe to call from one event loop; none blocks it."""
+
+    @abstractmethod
+    async def info(self) -> EngineInfo:
+        """Name, languages and presets of the loaded model."""
+
+    @abstractmethod
+    def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
+        """Speak ``request``, chunk by chunk; closing the generator stops the work.
+
+        Raises InvalidRequest for a text or language the model cannot speak, EngineError when the engine fails.
+        """
+
+    @abstractmethod
+    async def prepare(self, voice: Voice) -> None:
+        """Compute and keep the conditioning of a cloned voice; raises InvalidRequest for unusable references."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Return when the engine can synthesise now; raise Unavailable otherwise."""
+
+    @abstractmethod
+    def stats(self) -> EngineStats:
+        """Current load."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release the device and the worker thread."""

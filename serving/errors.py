@@ -1,0 +1,124 @@
+"""Every error kubevoice raises on purpose.
+
+KubevoiceError
+├── RequestError            the caller sent something wrong (4xx)
+│   ├── InvalidRequest      400  a field has a value that cannot be used
+│   ├── NotFound            404  a voice or model that does not exist
+│   ├── Conflict            409  the name is taken
+│   └── PayloadTooLarge     413  body, text or audio over a limit
+├── Overloaded              429  refused now, welcome after `retry_after_s`
+├── Unavailable             503  this server cannot do it at the moment
+├── EngineError             500  the engine failed on a valid request
+├── ConfigurationError      a setting has a bad name or value (start-up and CLI)
+├── ModelFilesError         model files are missing, torn or of the wrong shape
+└── StorageError            507  the volume is full, read-only or gone
+
+Constructor arguments are all passed to ``Exception.__init__``, so that the errors survive the pickling between Ray
+processes with their attributes.
+"""
+
+from __future__ import annotations
+
+
+class KubevoiceError(Exception):
+    """Base of all errors below.
+
+    ``message`` is one sentence for the user: what is wrong and what to do about it.
+    ``param`` names the request field (or setting) at fault, ``code`` is a stable machine-readable word.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param, code)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RequestError(KubevoiceError):
+    """The caller sent something that cannot be served as it is."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidRequest(RequestError):
+    """A field is missing, malformed or out of range."""
+
+    code = "invalid_value"
+
+
+class NotFound(RequestError):
+    """The named voice, model or route does not exist."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(RequestError):
+    """The object exists already."""
+
+    status = 409
+    code = "conflict"
+
+
+class PayloadTooLarge(RequestError):
+    """The body, the text or the audio is larger than the server accepts."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class Overloaded(KubevoiceError):
+    """The server is at capacity and refuses early; the work was not started."""
+
+    status = 429
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.args = (message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(KubevoiceError):
+    """The server is starting, draining, or its model is not usable."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 2) -> None:
+        super().__init__(message)
+        self.args = (message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class EngineError(KubevoiceError):
+    """The engine failed while it worked on a valid request."""
+
+    code = "engine_error"
+
+
+class ConfigurationError(KubevoiceError):
+    """A setting has an unknown name or an unusable value; ``param`` is the setting."""
+
+    code = "bad_configuration"
+
+
+class ModelFilesError(KubevoiceError):
+    """Model files are missing, torn, or do not have the expected keys and shapes."""
+
+    status = 503
+    code = "model_files"
+
+
+class StorageError(KubevoiceError):
+    """The volume refused a write: full, read-only or unreachable."""
+
+    status = 507
+    code = "storage"
