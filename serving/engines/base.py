@@ -90,8 +90,11 @@ class EngineStats:
     queue_age_s: float = 0.0
 
 
-class SpeechEngine(ABC):
-    """Text to speech. All methods are safe to call from one event loop; none blocks it."""
+class SpeechService(ABC):
+    """Text to speech as its callers see it: an engine in this process, or replicas behind a handle.
+
+    All methods belong to one event loop; none blocks it.
+    """
 
     @abstractmethod
     async def info(self) -> EngineInfo:
@@ -101,7 +104,8 @@ class SpeechEngine(ABC):
     def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         """Speak ``request``, chunk by chunk; closing the generator stops the work.
 
-        Raises InvalidRequest for a text or language the model cannot speak, EngineError when the engine fails.
+        A text with nothing to say ("...") may end without a chunk. Raises InvalidRequest for a text or language the
+        model cannot speak, EngineError when the engine fails.
         """
 
     @abstractmethod
@@ -110,7 +114,11 @@ class SpeechEngine(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Return when the engine can synthesise now; raise Unavailable otherwise."""
+        """Return when speech can be made now; raise Unavailable otherwise."""
+
+
+class SpeechEngine(SpeechService):
+    """A model on a device in this process."""
 
     @abstractmethod
     def stats(self) -> EngineStats:

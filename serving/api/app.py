@@ -1,0 +1,32 @@
+"""The FastAPI application: a pure function of an engine, a store, the settings and a metrics recorder."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from serving import __version__
+from serving.api import health, models, speech, voices
+from serving.api.context import Context
+from serving.api.errors import add_error_handlers
+from serving.api.middleware import RequestLog
+from serving.api.schemas import ErrorBody
+from serving.engines.base import SpeechService
+from serving.metrics import Metrics
+from serving.settings import Settings
+from serving.store.voices import VoiceStore
+
+DESCRIPTION = """Text to speech in OpenAI's convention. Point an OpenAI client's `base_url` at `/v1`.
+Errors are OpenAI's error object and carry an `X-Request-ID` header."""
+
+
+def build_app(engine: SpeechService, store: VoiceStore, settings: Settings, metrics: Metrics) -> FastAPI:
+    """The application with all routes, error handlers and middleware."""
+    errors = {status: {"model": ErrorBody} for status in (400, 404, 413, 429, 500, 503)}
+    app = FastAPI(title="kubevoice", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app.state.context = Context(engine, store, settings, metrics)
+    for router in (speech.router, voices.router, models.router):
+        app.include_router(router, responses=errors)
+    app.include_router(health.router)
+    add_error_handlers(app)
+    app.add_middleware(RequestLog, context=app.state.context)
+    return app

@@ -1,0 +1,78 @@
+"""Every error as OpenAI's JSON: ``{"error": {"message", "type", "param", "code"}}``. The one place that maps them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from serving.api.context import Context
+from serving.errors import KubevoiceError, Overloaded, Unavailable
+from serving.metrics import REFUSALS
+
+logger = logging.getLogger(__name__)
+
+TYPES = {404: "not_found_error", 429: "rate_limit_error"}
+
+
+def error_body(status: int, message: str, param: str | None, code: str) -> dict[str, Any]:
+    """OpenAI's error object; ``type`` follows from the status."""
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Register the handlers below on ``app``."""
+    app.add_exception_handler(KubevoiceError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, unexpected_error)
+
+
+def refusal(
+    request: Request, status: int, message: str, param: str | None, code: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error response that is counted by its code."""
+    context: Context = request.app.state.context
+    context.metrics.add(REFUSALS, reason=code)
+    return JSONResponse(error_body(status, message, param, code), status, dict(headers or {}))
+
+
+async def _domain_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, KubevoiceError)
+    headers = {}
+    if isinstance(error, Overloaded | Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.status >= 500:
+        logger.error("request failed: %s", error.message, exc_info=error.status == 500)
+    return refusal(request, error.status, error.message, error.param, error.code, headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(path) or None
+    if first["type"] == "json_invalid":
+        return refusal(request, 400, f"the body is not JSON: {first['ctx']['error']}", None, "invalid_json")
+    message = f"{param}: {first['msg']}" if param else f"the request body is not usable: {first['msg']}"
+    code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_value")
+    return refusal(request, 400, message, param, code)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}.get(error.status_code, "http_error")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return refusal(request, error.status_code, message, None, code, error.headers)
+
+
+async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    """A bug: logged with its trace, answered without one."""
+    logger.error("unexpected error", exc_info=error)
+    return refusal(request, 500, "the server failed on this request; its log has the cause", None, "internal_error")

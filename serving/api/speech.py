@@ -1,0 +1,91 @@
+"""``POST /v1/audio/speech``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from serving.api.context import Context, Ctx
+from serving.api.schemas import SpeechBody
+from serving.api.streaming import AudioStream
+from serving.audio.encode import FORMATS
+from serving.engines.base import EngineInfo, Sampling, SpeechRequest, Voice
+from serving.errors import InvalidRequest, NotFound, PayloadTooLarge
+from serving.selection import MODEL_ALIASES, resolve_voice
+
+router = APIRouter(tags=["speech"])
+
+AUDIO: dict[str, Any] = {
+    "description": "The audio, streamed while it is made, or server-sent events with `stream_format: sse`",
+    "content": {
+        **{name.media_type: {"schema": {"type": "string", "format": "binary"}} for name in FORMATS.values()},
+        "text/event-stream": {"schema": {"type": "string"}},
+    },
+}
+
+
+@router.post("/v1/audio/speech", response_class=StreamingResponse, responses={200: AUDIO})
+async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> StreamingResponse:
+    """Speak a text. The first bytes leave before the last are made; leaving the connection stops the work."""
+    info = await context.info()
+    check_model(body.model, info)
+    check_input(body.input, context.settings.limits.input_chars)
+    voice = await asyncio.to_thread(
+        resolve_voice, body.voice_name, info=info, settings=context.settings.voices, voices=context.voices
+    )
+    speech = speech_request(body, voice, context)
+    stream = AudioStream(context.engine.stream(speech), body.response_format, info.model, context.metrics)
+    await stream.open()
+    request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
+    headers = {
+        "X-Kubevoice-Engine": info.name,
+        "X-Kubevoice-Model": f"{info.model}@{info.revision}",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+    }
+    if warnings := engine_warnings(body, voice, info):
+        headers["X-Kubevoice-Warning"] = "; ".join(warnings)
+    if body.stream_format == "sse":
+        return StreamingResponse(stream.events(), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(stream.audio(), media_type=FORMATS[body.response_format].media_type, headers=headers)
+
+
+def speech_request(body: SpeechBody, voice: Voice, context: Context) -> SpeechRequest:
+    """The engine's request: the language is the request's, else the voice's, else the server's."""
+    return SpeechRequest(
+        text=body.input,
+        voice=voice,
+        language=body.language or voice.language or context.settings.voices.language,
+        speed=body.speed,
+        seed=body.seed,
+        sampling=Sampling(body.temperature, body.top_k, body.top_p, body.repetition_penalty),
+    )
+
+
+def check_model(name: str, info: EngineInfo) -> None:
+    """Raise NotFound unless ``name`` is the loaded model or an alias of it."""
+    if name != info.model and name not in MODEL_ALIASES:
+        raise NotFound(
+            f"model {name!r} is not served here; GET /v1/models lists the models", "model", "model_not_found"
+        )
+
+
+def check_input(text: str, limit: int) -> None:
+    """Raise unless ``text`` has something to say and is within the limit."""
+    if len(text) > limit:
+        raise PayloadTooLarge(f"input has {len(text):,} characters; this server takes at most {limit:,}", "input")
+    if not text.strip():
+        raise InvalidRequest("input has only blanks", param="input")
+
+
+def engine_warnings(body: SpeechBody, voice: Voice, info: EngineInfo) -> list[str]:
+    """What the caller asked for and this engine does not do: said in a header, never hidden."""
+    warnings = []
+    if voice.references and not info.clones:
+        warnings.append(f"engine {info.name} does not clone: a preset speaks instead of the reference")
+    if body.instructions:
+        warnings.append("instructions are not followed")
+    return warnings

@@ -1,0 +1,120 @@
+"""``/v1/audio/voices``: list, upload, show and delete voices."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, File, Form, UploadFile
+
+from serving.api.context import Context, Ctx
+from serving.api.schemas import DeletedVoice, VoiceCard, VoiceList
+from serving.engines.base import EngineInfo
+from serving.errors import Conflict, InvalidRequest, KubevoiceError, NotFound, RequestError
+from serving.selection import DEFAULT_TENANT, OPENAI_VOICES, reserved_names, voice_of
+from serving.settings import VoiceSettings
+from serving.store.voices import VoiceProfile
+from serving.voices import prepare_reference
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(tags=["voices"])
+
+
+@router.get("/v1/audio/voices")
+async def list_voices(context: Ctx) -> VoiceList:
+    """Every name that ``voice`` takes: uploaded voices, the model's presets, aliases."""
+    info = await context.info()
+    stored = await asyncio.to_thread(context.voices.list, DEFAULT_TENANT)
+    return VoiceList(voices=[*map(_card, stored), *_named_voices(info, context.settings.voices)])
+
+
+@router.post("/v1/audio/voices")
+async def create_voice(
+    context: Ctx,
+    name: Annotated[str, Form(min_length=1, max_length=64, description="Unique name of the voice")],
+    audio_sample: Annotated[UploadFile, File(description="Reference audio in any common format")],
+    language: Annotated[str | None, Form(min_length=2, max_length=16, description="Language of the voice")] = None,
+    description: Annotated[str | None, Form(max_length=500)] = None,
+    consent: Annotated[str | None, Form(max_length=500, description="Record of the speaker's consent")] = None,
+    type: Annotated[Literal["audio_sample"], Form(description="Only voices from a sample")] = "audio_sample",  # noqa: A002
+) -> VoiceCard:
+    """Keep a reference voice. Its conditioning is computed at once, so that the first sentence does not wait."""
+    info = await context.info()
+    if name.lower() in reserved_names(info, context.settings.voices):
+        raise Conflict(f"the name {name!r} is taken by a built-in voice", param="name", code="voice_exists")
+    check_language(language, info)
+    wav, seconds = await asyncio.to_thread(
+        prepare_reference, await audio_sample.read(), context.settings.limits, "audio_sample"
+    )
+    profile = await asyncio.to_thread(
+        context.voices.add,
+        tenant=DEFAULT_TENANT,
+        name=name,
+        references=[wav],
+        reference_seconds=seconds,
+        language=language,
+        description=description,
+        consent=consent,
+    )
+    await _prepare(profile, context)
+    return _card(profile)
+
+
+@router.get("/v1/audio/voices/{voice_id}")
+async def get_voice(voice_id: str, context: Ctx) -> VoiceCard:
+    """One uploaded voice, by id or name."""
+    return _card(await asyncio.to_thread(context.voices.get, DEFAULT_TENANT, voice_id))
+
+
+@router.delete("/v1/audio/voices/{voice_id}")
+async def delete_voice(voice_id: str, context: Ctx) -> DeletedVoice:
+    """Delete an uploaded voice with everything computed from it; speech in progress finishes."""
+    info = await context.info()
+    try:
+        profile = await asyncio.to_thread(context.voices.get, DEFAULT_TENANT, voice_id)
+        await asyncio.to_thread(context.voices.delete, DEFAULT_TENANT, profile.id)
+    except NotFound:
+        if voice_id.lower() in reserved_names(info, context.settings.voices):
+            raise InvalidRequest(f"{voice_id!r} is built in and cannot be deleted", param="voice_id") from None
+        raise
+    return DeletedVoice(id=profile.id)
+
+
+def check_language(language: str | None, info: EngineInfo) -> None:
+    """Raise InvalidRequest for a language that the loaded model does not speak."""
+    if language is not None and language.lower() not in {known.lower() for known in info.languages}:
+        raise InvalidRequest(
+            f"language {language!r} is not spoken by {info.model}; GET /v1/models lists its languages", "language"
+        )
+
+
+async def _prepare(profile: VoiceProfile, context: Context) -> None:
+    try:
+        await context.engine.prepare(voice_of(profile))
+    except RequestError:
+        await asyncio.to_thread(context.voices.delete, profile.tenant, profile.id)
+        raise
+    except KubevoiceError as error:
+        # The voice is good and kept: its conditioning is computed on first use instead.
+        logger.warning("conditioning of %s is postponed: %s", profile.id, error)
+
+
+def _card(profile: VoiceProfile) -> VoiceCard:
+    return VoiceCard(
+        id=profile.id,
+        name=profile.name,
+        type="audio_sample",
+        language=profile.language,
+        description=profile.description,
+        created_at=int(profile.created_at.timestamp()),
+        reference_seconds=round(profile.reference_seconds, 3),
+    )
+
+
+def _named_voices(info: EngineInfo, settings: VoiceSettings) -> list[VoiceCard]:
+    presets = [VoiceCard(id=name, name=name, type="preset") for name in info.presets]
+    names = ["default", *OPENAI_VOICES] if info.presets else []
+    aliases = [VoiceCard(id=name, name=name, type="alias") for name in dict.fromkeys([*names, *settings.aliases])]
+    return [*presets, *aliases]

@@ -1,0 +1,202 @@
+"""Streaming encoders: every piece of audio leaves as bytes as soon as its codec allows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Protocol
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+
+from serving.audio.pcm import Pcm, to_int16
+from serving.audio.resample import StreamResampler
+from serving.audio.wav import wav_header
+from serving.errors import EngineError
+
+OUTPUT_RATE = 24000
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """An ffmpeg encoder and its muxer; ``bit_rate`` in bits per second, 0 where it does not apply."""
+
+    encoder: str
+    muxer: str
+    sample_format: str
+    bit_rate: int = 0
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
+    muxer_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """A format that clients may ask for; ``codec`` is None for raw samples after ``header``."""
+
+    name: str
+    media_type: str
+    codec: Codec | None = None
+    header: bytes = b""
+
+
+# No bit reservoir: a frame then never waits for the next one.
+_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {"reservoir": "0"}, {"id3v2_version": "0", "write_xing": "0"})
+# ogg's own page of one second would hold back a second of audio. The duration is in microseconds.
+_OPUS = Codec("libopus", "ogg", "flt", 48_000, {}, {"page_duration": "40000"})
+_AAC = Codec("aac", "adts", "fltp", 96_000)
+# Level 2 takes blocks of 24 ms instead of 96 ms; levinson is the better predictor of the levels above.
+_FLAC = Codec(
+    "flac", "flac", "s16", 0, {"compression_level": "2", "lpc_type": "levinson"}, {"metadata_header_padding": "0"}
+)
+
+FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            AudioFormat("mp3", "audio/mpeg", _MP3),
+            AudioFormat("opus", "audio/ogg;codecs=opus", _OPUS),
+            AudioFormat("aac", "audio/aac", _AAC),
+            AudioFormat("flac", "audio/flac", _FLAC),
+            AudioFormat("wav", "audio/wav", header=wav_header(OUTPUT_RATE)),
+            AudioFormat("pcm", "audio/pcm"),
+        )
+    }
+)
+
+
+class Encoder:
+    """Encodes one stream to ``format`` (a key of FORMATS) at 24 kHz mono.
+
+    Audio waits at most for its codec's frame (100 ms or less, plus 50 ms when it has to be resampled). What ``encode``
+    and ``finish`` return, joined, is a whole file; ``wav`` has the sizes of a stream of unknown length.
+    """
+
+    def __init__(self, format: str) -> None:  # noqa: A002 - the contract's word
+        spec = FORMATS[format]
+        self._writer: _Writer | None = _CodecWriter(spec.codec) if spec.codec else _RawWriter(spec.header)
+        self._resampler: StreamResampler | None = None
+        self._input_rate = 0
+        # A cancelled request closes while its last encode still runs in a thread; freed under it, ffmpeg would crash.
+        self._lock = threading.Lock()
+
+    def encode(self, chunk_pcm: Pcm, sample_rate: int) -> bytes:
+        """The bytes that are ready after ``chunk_pcm`` [samples]; ``sample_rate`` is the same for all of a stream.
+
+        Raises EngineError when a sample is not a finite number.
+        """
+        if not np.isfinite(chunk_pcm).all():
+            raise EngineError("the engine produced samples that are not numbers; try again or check the model")
+        with self._lock:
+            assert self._writer is not None, "the encoder is closed"
+            if self._resampler is None:
+                self._resampler = StreamResampler(sample_rate, OUTPUT_RATE)
+                self._input_rate = sample_rate
+            assert sample_rate == self._input_rate, "the sample rate changed within a stream"
+            return self._writer.write(self._resampler.push(chunk_pcm))
+
+    def finish(self) -> bytes:
+        """The last bytes; the encoder is closed afterwards."""
+        with self._lock:
+            assert self._writer is not None, "the encoder is closed"
+            tail = b"" if self._resampler is None else self._writer.write(self._resampler.flush())
+            tail += self._writer.finish()
+        self.close()
+        return tail
+
+    def close(self) -> None:
+        """Free the native memory without finishing; may be called again, and while a thread still encodes."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = None
+            self._resampler = None
+
+
+class _Writer(Protocol):
+    def write(self, pcm: Pcm) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class _RawWriter:
+    def __init__(self, header: bytes) -> None:
+        self._header = header
+
+    def write(self, pcm: Pcm) -> bytes:
+        return self.finish() + to_int16(pcm).astype("<i2").tobytes()
+
+    def finish(self) -> bytes:
+        header, self._header = self._header, b""
+        return header
+
+    def close(self) -> None:
+        pass
+
+
+class _CodecWriter:
+    def __init__(self, codec: Codec) -> None:
+        self._sink = _Sink()
+        self._samples = 0
+        self._container: OutputContainer = av.open(
+            self._sink,
+            mode="w",
+            format=codec.muxer,
+            # flush_packets: PyAV's buffer is filled before it is written. bitexact: the same audio is the same bytes.
+            container_options={"flush_packets": "1", "fflags": "+bitexact", **codec.muxer_options},
+        )
+        stream = self._container.add_stream(
+            codec.encoder, rate=OUTPUT_RATE, options=dict(codec.encoder_options), layout="mono"
+        )
+        assert isinstance(stream, AudioStream)
+        self._stream = stream
+        self._stream.format = codec.sample_format
+        if codec.bit_rate:
+            self._stream.bit_rate = codec.bit_rate
+        self._container.start_encoding()
+
+    def write(self, pcm: Pcm) -> bytes:
+        if len(pcm):
+            self._container.mux(self._stream.encode(self._frame(pcm)))
+        return self._sink.take()
+
+    def finish(self) -> bytes:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._sink.take()
+
+    def close(self) -> None:
+        # The container and its streams hold each other: without this they would live until the garbage collector runs.
+        self._container.close()
+
+    def _frame(self, pcm: Pcm) -> av.AudioFrame:
+        sample_format = self._stream.format.name
+        samples = to_int16(pcm) if sample_format == "s16" else np.clip(pcm, -1.0, 1.0).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout="mono")
+        frame.sample_rate = OUTPUT_RATE
+        frame.time_base = Fraction(1, OUTPUT_RATE)
+        frame.pts = self._samples
+        self._samples += len(pcm)
+        return frame
+
+
+class _Sink:
+    """A file that can only be written: muxers that see no seek keep nothing back to correct their headers later."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(data)
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = b"".join(self._pieces)
+        self._pieces.clear()
+        return taken

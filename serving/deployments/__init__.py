@@ -1,0 +1,1 @@
+"""Ray Serve deployments: the only place that imports ``ray.serve``."""

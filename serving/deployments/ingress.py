@@ -1,0 +1,52 @@
+"""The ingress replica: FastAPI on the CPU in front of the engines."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.api import build_app
+from serving.deployments.metrics import RayMetrics
+from serving.deployments.remote import RemoteSpeech
+from serving.logs import configure_logging
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.store.voices import VoiceStore
+from serving.store.volume import Volume
+
+
+class AsgiShell:
+    """Hides FastAPI from Ray Serve, which would replace our error handlers, and leaves the request id to Serve."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app: ASGIApp = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_once(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [pair for pair in message["headers"] if pair[0].lower() != b"x-request-id"]
+            await send(message)
+
+        await self._app(scope, receive, send_once)
+
+
+class IngressReplica:
+    """Opens the store and builds the application around the speech handle."""
+
+    async def __init__(self, speech: DeploymentHandle, settings: Settings) -> None:
+        configure_logging(settings.log)
+        volume = Volume(settings.data)
+        volume.create()
+        url = settings.database.url
+        database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
+        database.migrate()
+        self._parts = (RemoteSpeech(speech), VoiceStore(volume, database), settings, RayMetrics())
+
+    async def __serve_build_asgi_app__(self) -> AsgiShell:
+        return AsgiShell(build_app(*self._parts))
+
+
+# Not as decorators: under its own name the class is pickled by reference, so replicas import it.
+Ingress = serve.deployment(name="Ingress")(serve.ingress()(IngressReplica))

@@ -1,0 +1,78 @@
+"""Metrics through Ray: every process records, every node exports, any ingress shows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import Iterable
+
+import ray
+from ray.util import metrics as ray_metrics
+
+from serving.metrics import ALL, Metric, Metrics
+
+SHOWN = ("ray_kubevoice_", "ray_serve_")
+"""Families that ``/metrics`` shows; a node's own port has Ray's internals too."""
+
+SCRAPE_TIMEOUT_S = 2.0
+
+
+class RayMetrics(Metrics):
+    """Records with ``ray.util.metrics``: Ray exports each family as ``ray_<name>`` on every node's metrics port."""
+
+    def __init__(self) -> None:
+        self._families = {metric: _family(metric) for metric in ALL}
+
+    def add(self, metric: Metric, value: float = 1.0, **labels: str) -> None:
+        if value > 0:  # Ray refuses to add nothing
+            self._families[metric].inc(value, labels)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        self._families[metric].set(value, labels)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        self._families[metric].observe(value, labels)
+
+    async def render(self) -> bytes:
+        """The families of all living nodes, merged, so that one scrape of the service sees the whole cluster."""
+        nodes = await asyncio.to_thread(ray.nodes)
+        urls = [
+            f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            for node in nodes
+            if node["Alive"]
+        ]
+        return merge_expositions(await asyncio.gather(*(asyncio.to_thread(_scrape, url) for url in urls)))
+
+
+def merge_expositions(texts: Iterable[str]) -> bytes:
+    """Several nodes' text formats as one: each family's header once, then all its samples."""
+    families: dict[str, tuple[list[str], list[str]]] = {}
+    for text in texts:
+        name = ""
+        for line in text.splitlines():
+            if line.startswith("# "):
+                name = line.split(" ", 3)[2]
+                header = families.setdefault(name, ([], []))[0]
+                if len(header) < 2 and line not in header:
+                    header.append(line)
+            elif line:
+                families.setdefault(name, ([], []))[1].append(line)
+    lines = [line for name, (head, rows) in families.items() if name.startswith(SHOWN) for line in (*head, *rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _scrape(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:  # noqa: S310 - http to our own nodes
+            text: str = response.read().decode()
+            return text
+    except OSError:
+        return ""  # a node that is going away must not hide the others
+
+
+def _family(metric: Metric) -> ray_metrics.Metric:
+    if metric.kind == "counter":
+        return ray_metrics.Counter(metric.name, metric.help, metric.labels)
+    if metric.kind == "gauge":
+        return ray_metrics.Gauge(metric.name, metric.help, metric.labels)
+    return ray_metrics.Histogram(metric.name, metric.help, list(metric.buckets), metric.labels)

@@ -1,0 +1,78 @@
+"""The speech replica: one engine that owns its device, and its numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+
+from ray import serve
+
+from serving.deployments.metrics import RayMetrics
+from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, Voice
+from serving.logs import configure_logging, request_id
+from serving.metrics import ACTIVE_STREAMS, MODEL_LOAD_SECONDS, MODEL_LOADS, QUEUE_AGE, QUEUED_STREAMS
+from serving.selection import choose_engine, open_engine
+from serving.settings import Settings
+from serving.store.models import ModelStore
+from serving.store.volume import Volume
+
+STATS_PERIOD_S = 1.0
+
+
+class SpeechReplica:
+    """Loads the engine, proves that it speaks, and streams."""
+
+    async def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._metrics = RayMetrics()
+        models = ModelStore(Volume(settings.data))
+        name = choose_engine(settings, models).engine
+        began = time.perf_counter()
+        try:
+            self._engine = await asyncio.to_thread(open_engine, settings, models)
+            await self._engine.check()
+        except BaseException:
+            self._metrics.add(MODEL_LOADS, engine=name, outcome="failed")
+            raise
+        self._metrics.add(MODEL_LOADS, engine=name, outcome="loaded")
+        self._metrics.observe(MODEL_LOAD_SECONDS, time.perf_counter() - began, engine=name)
+        self._info = await self._engine.info()
+        self._reporter = asyncio.create_task(self._report())
+
+    async def stream(
+        self, request: SpeechRequest, request_token: str | None = None
+    ) -> AsyncGenerator[SpeechChunk, None]:
+        """One utterance; ``request_token`` is the caller's request id, for the log."""
+        request_id.set(request_token)
+        chunks = self._engine.stream(request)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            await chunks.aclose()
+
+    async def info(self) -> EngineInfo:
+        return await self._engine.info()
+
+    async def prepare(self, voice: Voice) -> None:
+        await self._engine.prepare(voice)
+
+    async def check(self) -> None:
+        await self._engine.check()
+
+    async def check_health(self) -> None:
+        """Ray Serve's probe: three failures in a row replace this replica."""
+        await self._engine.check()
+
+    async def _report(self) -> None:
+        while True:
+            stats = self._engine.stats()
+            self._metrics.set(ACTIVE_STREAMS, stats.active, model=self._info.model)
+            self._metrics.set(QUEUED_STREAMS, stats.queued, model=self._info.model)
+            self._metrics.set(QUEUE_AGE, stats.queue_age_s, model=self._info.model)
+            await asyncio.sleep(STATS_PERIOD_S)
+
+
+# Not as a decorator: under its own name the class is pickled by reference, so replicas import it.
+Speech = serve.deployment(SpeechReplica)

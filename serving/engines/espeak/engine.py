@@ -1,0 +1,128 @@
+"""The embedded engine: speech from espeak-ng, sentence by sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from serving import __version__
+from serving.audio.tempo import Tempo
+from serving.engines.base import EngineInfo, EngineStats, Pcm, SpeechChunk, SpeechEngine, SpeechRequest, Voice
+from serving.engines.espeak import library
+from serving.engines.espeak.library import RATE_MAX, RATE_MIN, RATE_NORMAL, SAMPLE_RATE
+from serving.engines.text import split_text
+from serving.errors import InvalidRequest, Unavailable
+
+SENTENCE_CHARS = 400
+CHUNK_SECONDS = 1.0
+TOKEN_SECONDS = 1024 / 22050
+"""An output token is as long as one of XTTS, so that usage compares; an input token is a character."""
+
+SILENCE = 1e-4
+"""Below this level a sentence had nothing to say ("...")."""
+
+LANGUAGE_CODES = {"en": "en-us", "zh": "cmn", "zh-cn": "cmn", "fr": "fr-fr"}
+"""Codes that clients send and espeak-ng spells otherwise."""
+
+
+class EspeakEngine(SpeechEngine):
+    """espeak-ng behind the common interface. It does not clone: a reference voice is spoken by a preset."""
+
+    def __init__(self) -> None:
+        self._languages = library.languages()
+        self._variants = library.variants()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="espeak")
+        self._waiting: dict[int, float] = {}
+        self._tickets = itertools.count()
+        self._active = 0
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            name="espeak",
+            model="espeak",
+            revision=__version__,
+            sample_rate=SAMPLE_RATE,
+            languages=tuple(sorted({*self._languages, *LANGUAGE_CODES})),
+            presets=self._variants,
+            clones=False,
+            device="cpu",
+        )
+
+    async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
+        language = self._language(request.language)
+        variant = request.voice.preset if request.voice.preset in self._variants else self._variants[0]
+        rate = round(RATE_NORMAL * request.speed / _stretch(request.speed))
+        tempo = Tempo(_stretch(request.speed), SAMPLE_RATE)
+        self._active += 1
+        try:
+            for sentence in split_text(request.text.replace("\0", " "), SENTENCE_CHARS):
+                # One sentence at a time: a slow reader holds one sentence of audio, and others get their turn between.
+                pcm = tempo.push(await self._synthesise(sentence, language, variant, rate))
+                for chunk in self._chunks(pcm, len(sentence)):
+                    yield chunk
+            for chunk in self._chunks(tempo.flush(), 0):
+                yield chunk
+        finally:
+            self._active -= 1
+
+    async def prepare(self, voice: Voice) -> None:
+        """Nothing to compute: espeak-ng does not clone."""
+
+    async def check(self) -> None:
+        if not len(await self._synthesise("ready", "en-us", self._variants[0], RATE_NORMAL)):
+            raise Unavailable("espeak-ng gave no audio for its self-test")
+
+    def stats(self) -> EngineStats:
+        now = time.monotonic()
+        oldest = min(self._waiting.values(), default=now)
+        return EngineStats(active=self._active, queued=len(self._waiting), queue_age_s=now - oldest)
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _language(self, code: str) -> str:
+        wanted = code.lower()
+        for candidate in (wanted, wanted.split("-")[0]):
+            known = LANGUAGE_CODES.get(candidate, candidate)
+            if known in self._languages:
+                return known
+        raise InvalidRequest(f"language {code!r} is not spoken by espeak-ng; GET /v1/models lists them", "language")
+
+    async def _synthesise(self, text: str, language: str, variant: str, rate: int) -> Pcm:
+        ticket = next(self._tickets)
+        self._waiting[ticket] = time.monotonic()
+
+        def work() -> Pcm:
+            self._waiting.pop(ticket, None)
+            return library.synthesise(text, language, variant, rate)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._waiting.pop(ticket, None)
+
+    def _chunks(self, pcm: Pcm, characters: int) -> list[SpeechChunk]:
+        if not np.any(np.abs(pcm) > SILENCE):
+            return []
+        size = int(CHUNK_SECONDS * SAMPLE_RATE)
+        pieces = [pcm[start : start + size] for start in range(0, len(pcm), size)]
+        return [
+            SpeechChunk(
+                np.ascontiguousarray(piece),
+                SAMPLE_RATE,
+                input_tokens=characters if index == 0 else 0,
+                output_tokens=math.ceil(len(piece) / SAMPLE_RATE / TOKEN_SECONDS),
+            )
+            for index, piece in enumerate(pieces)
+        ]
+
+
+def _stretch(speed: float) -> float:
+    """What is left of ``speed`` for the time stretcher where espeak-ng's own rates end; 1.0 in between."""
+    return speed / min(max(speed, RATE_MIN / RATE_NORMAL), RATE_MAX / RATE_NORMAL)

@@ -1,0 +1,154 @@
+"""The whole application on this machine: Ray, Serve, ingress and engine, until a signal ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from serving.errors import ConfigurationError, EngineError
+from serving.selection import choose_engine
+from serving.settings import Settings
+from serving.store.models import ModelStore
+from serving.store.volume import Volume
+
+OBJECT_STORE_BYTES = 256 * 1024 * 1024
+
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",  # deduplication would swallow access log lines
+    "RAY_metrics_report_interval_ms": "2000",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is replaced in 4 s, not 30 s
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+}
+"""Read by Ray when it is imported; what the user has set stays."""
+
+
+def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)) -> None:  # noqa: T201
+    """Start everything, report readiness through ``say``, and serve until SIGINT or SIGTERM.
+
+    Raises ConfigurationError for an address that cannot be used, ModelFilesError for missing weights, EngineError when
+    the application does not come up.
+    """
+    check_exposure(settings)
+    settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": usable_port(settings)})})
+    Volume(settings.data).create()
+    choice = choose_engine(settings, ModelStore(Volume(settings.data)))
+    say(f"starting Ray; engine {choice.engine}: {choice.reason}")
+    with _interrupts(), _cluster(settings):
+        _deploy(settings)
+        say(ready_text(settings, choice.engine))
+        with suppress(KeyboardInterrupt):
+            while True:
+                signal.pause()
+        say("stopping: streams in progress finish first")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to listen beyond loopback while nobody has to authenticate."""
+    host = settings.http.host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if not loopback and not settings.http.allow_unauthenticated:
+        raise ConfigurationError(
+            f"host {host} can be reached by others and no API keys are configured; listen on 127.0.0.1, or accept this "
+            "with --allow-unauthenticated",
+            param="http.host",
+        )
+
+
+def usable_port(settings: Settings) -> int:
+    """The port to listen on, found free; a free one for 0. Raises ConfigurationError naming the address."""
+    host, port = settings.http.host, settings.http.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            free: int = probe.getsockname()[1]
+            return free
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port or --host", param="http.port"
+        ) from None
+
+
+def ready_text(settings: Settings, engine: str) -> str:
+    """What to do next, as a command that can be copied."""
+    url = f"http://{settings.http.host}:{settings.http.port}"
+    body = json.dumps({"model": "tts-1", "voice": "alloy", "input": "Hello from kubevoice."})
+    return (
+        f"kubevoice is ready on {url} with engine {engine}; API docs: {url}/docs; Ctrl-C stops it. Try:\n"
+        f"  curl -sf {url}/v1/audio/speech -H 'Content-Type: application/json' -d '{body}' -o hello.mp3"
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """The first SIGINT or SIGTERM raises KeyboardInterrupt here; later ones do not disturb the shutdown."""
+
+    def handle(_number: int, _frame: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _cluster(settings: Settings) -> Iterator[None]:
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    import ray
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    needed = settings.replicas.max * settings.replicas.cpus + settings.replicas.ingress + 1
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, int(needed) + 1),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,  # its warnings are notes for Ray developers
+    )
+    try:
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": settings.http.host, "port": settings.http.port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        yield
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+
+
+def _deploy(settings: Settings) -> None:
+    import ray
+    from ray import serve
+
+    from serving.app import build
+
+    if not ray.cluster_resources().get("GPU"):
+        settings = settings.model_copy(update={"replicas": settings.replicas.model_copy(update={"gpus": 0.0})})
+    try:
+        serve.run(build(settings), name="kubevoice", route_prefix="/")
+    except RuntimeError as error:
+        raise EngineError(f"the application did not start: {error}") from error

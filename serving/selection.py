@@ -1,0 +1,120 @@
+"""Which engine serves, and which voice a name means: one rule for the server and the command line."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from serving.engines.base import EngineInfo, SpeechEngine, Voice
+from serving.errors import InvalidRequest, ModelFilesError, NotFound
+from serving.settings import Settings, VoiceSettings
+from serving.store.models import ModelRevision, ModelStore
+from serving.store.voices import VoiceProfile, VoiceStore
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TENANT = "default"
+
+OPENAI_VOICES = (
+    "alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer", "verse", "marin", "cedar",
+)  # fmt: skip
+"""OpenAI's own voice names; each stands for a preset of the loaded model, in order."""
+
+MODEL_ALIASES = ("auto", "tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15")
+"""Model names that mean the model this server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine to load, the weights it takes, and why."""
+
+    engine: str
+    weights: ModelRevision | None
+    reason: str
+
+
+def choose_engine(settings: Settings, models: ModelStore) -> EngineChoice:
+    """Apply ``settings.engine`` to what is on the volume; ``xtts`` never falls back silently.
+
+    Raises ModelFilesError when XTTS is asked for and its weights are not there.
+    """
+    if settings.engine == "espeak":
+        return EngineChoice("espeak", None, "engine is set to espeak")
+    weights = models.current("xtts", settings.xtts.model)
+    if weights is not None:
+        return EngineChoice("xtts", weights, f"XTTS weights found in {weights.path}")
+    missing = f"no XTTS weights in {models.volume.models('xtts', settings.xtts.model)}; run: kubevoice models pull"
+    if settings.engine == "xtts":
+        raise ModelFilesError(missing)
+    return EngineChoice("espeak", None, missing)
+
+
+def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
+    """Load the chosen engine; takes seconds to a minute for XTTS, so never call it on an event loop."""
+    choice = choose_engine(settings, models)
+    logger.info("engine %s: %s", choice.engine, choice.reason)
+    if choice.weights is None:
+        from serving.engines.espeak import EspeakEngine
+
+        return EspeakEngine()
+    from serving.engines.xtts import XttsEngine
+
+    return XttsEngine.load(
+        choice.weights.path,
+        model=choice.weights.name,
+        revision=choice.weights.revision,
+        device=settings.xtts.device,
+        fallback_cpu=settings.xtts.fallback_cpu,
+    )
+
+
+def resolve_voice(
+    name: str, *, info: EngineInfo, settings: VoiceSettings, voices: VoiceStore, tenant: str = DEFAULT_TENANT
+) -> Voice:
+    """What ``name`` means here: an alias, a preset, one of OpenAI's names, a voice id or a voice name.
+
+    Reads the records, so call it off the event loop. Raises NotFound that names the field ``voice``.
+    """
+    name = settings.aliases.get(name, name)
+    if name == "default":
+        name = settings.aliases.get(settings.default, settings.default)
+    preset = _preset(name, info)
+    if preset is not None:
+        return Voice(id=preset, preset=preset)
+    if name == "default" or name in OPENAI_VOICES:
+        raise InvalidRequest(
+            f"voice {name!r} stands for a preset and model {info.model} has none; upload a voice with "
+            "POST /v1/audio/voices, or name one in KUBEVOICE_VOICES__DEFAULT or KUBEVOICE_VOICES__ALIASES",
+            param="voice",
+        )
+    try:
+        return voice_of(voices.get(tenant, name))
+    except NotFound:
+        raise NotFound(
+            f"there is no voice {name!r}; GET /v1/audio/voices lists the voices", "voice", "voice_not_found"
+        ) from None
+
+
+def reserved_names(info: EngineInfo, settings: VoiceSettings) -> frozenset[str]:
+    """Names an uploaded voice cannot take, in lower case, since they mean something already."""
+    return frozenset(name.lower() for name in ("default", *OPENAI_VOICES, *info.presets, *settings.aliases))
+
+
+def voice_of(profile: VoiceProfile) -> Voice:
+    """The engine's view of a stored voice."""
+    return Voice(
+        id=profile.id,
+        language=profile.language,
+        references=profile.references,
+        conditioning=profile.conditioning,
+    )
+
+
+def _preset(name: str, info: EngineInfo) -> str | None:
+    if not info.presets:
+        return None
+    if name == "default":
+        return info.presets[0]
+    if name in OPENAI_VOICES:
+        return info.presets[OPENAI_VOICES.index(name) % len(info.presets)]
+    return next((preset for preset in info.presets if preset.lower() == name.lower()), None)

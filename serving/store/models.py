@@ -1,0 +1,116 @@
+"""Model revisions on the volume and the pointer that says which one serves.
+
+``models/<kind>/<name>/<revision>/`` never changes once published; ``models/<kind>/<name>/current`` names one
+revision, and promotion and rollback rewrite it atomically.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import InvalidRequest, ModelFilesError, NotFound, StorageError
+from serving.files import write_atomic
+from serving.store.manifest import MANIFEST, write_manifest
+from serving.store.volume import Volume, is_safe_name, safe_name
+
+POINTER = "current"
+
+
+@dataclass(frozen=True)
+class ModelRevision:
+    """One published revision; ``bytes`` is the size of its files, ``current`` whether it serves."""
+
+    kind: str
+    name: str
+    revision: str
+    path: Path
+    bytes: int
+    current: bool
+
+
+class ModelStore:
+    """The models of one volume."""
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+
+    def list(self) -> builtins.list[ModelRevision]:
+        """Every revision that has a manifest, sorted by kind, name and revision."""
+        return [
+            _revision(path, current=path.name == _current(path.parent))
+            for kind in _directories(self.volume.root / "models")
+            for model in _directories(kind)
+            for path in _directories(model)
+            if (path / MANIFEST).is_file()
+        ]
+
+    def current(self, kind: str, name: str) -> ModelRevision | None:
+        """The revision that serves, or None if there is no such model.
+
+        A model made by hand, without a pointer, is accepted if it has exactly one revision. Raises ModelFilesError
+        if the pointer is torn or its revision is gone, or if there are several revisions and no pointer.
+        """
+        model = self.volume.models(kind, name)
+        revision = _current(model)
+        if revision is None:
+            if _directories(model):
+                raise ModelFilesError(f"{model} has several revisions and none is current; promote one of them")
+            return None
+        if not is_safe_name(revision) or not (model / revision).is_dir():
+            raise ModelFilesError(f"{model / POINTER} names {revision[:80]!r}, which is no revision here; promote one")
+        return _revision(model / revision, current=True)
+
+    @contextmanager
+    def publish(self, kind: str, name: str, revision: str, facts: Mapping[str, object]) -> Iterator[Path]:
+        """Yield a directory to fill with the model's files; then it gets a manifest, is published and promoted.
+
+        Raises Conflict if the revision exists and StorageError if the volume refuses; nothing is left then.
+        """
+        target = self._path(kind, name, revision)
+        with self.volume.publish(target) as staging:
+            yield staging
+            write_manifest(staging, facts)
+        try:
+            self.promote(kind, name, revision)
+        except StorageError:
+            self.volume.discard(target)
+            raise
+
+    def promote(self, kind: str, name: str, revision: str) -> None:
+        """Make ``revision`` the one that serves; raises NotFound if it was never published."""
+        path = self._path(kind, name, revision)
+        if not path.is_dir():
+            raise NotFound(f"{kind} model {name!r} has no revision {revision!r}; list the models", param="revision")
+        write_atomic(path.parent / POINTER, f"{revision}\n".encode())
+
+    def _path(self, kind: str, name: str, revision: str) -> Path:
+        if revision == POINTER:
+            raise InvalidRequest(f"a revision cannot be called {POINTER!r}; choose another name", param="revision")
+        return self.volume.models(kind, name) / safe_name(revision, "revision")
+
+
+def _directories(parent: Path) -> list[Path]:
+    """The directories of ``parent`` that can be part of the layout, sorted; none if it is missing."""
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if is_safe_name(path.name) and path.is_dir())
+
+
+def _current(model: Path) -> str | None:
+    """What the pointer file says; without one, the only revision there is."""
+    try:
+        return (model / POINTER).read_bytes().decode(errors="replace").strip()
+    except FileNotFoundError:
+        revisions = _directories(model)
+        return revisions[0].name if len(revisions) == 1 else None
+    except OSError as error:
+        raise ModelFilesError(f"cannot read {model / POINTER}: {error.strerror}; promote a revision") from error
+
+
+def _revision(path: Path, *, current: bool) -> ModelRevision:
+    total = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return ModelRevision(path.parent.parent.name, path.parent.name, path.name, path, total, current)
