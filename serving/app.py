@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ def build(args: Mapping[str, Any] | Settings) -> Application:
         **_lifecycle(),
     ).bind(settings)
     return Ingress.options(
+        name="Ingress",
         num_replicas=settings.replicas.ingress,
         max_ongoing_requests=INGRESS_ONGOING,
         ray_actor_options={"num_cpus": 0.5},
@@ -50,17 +52,19 @@ def _scale(settings: Settings) -> dict[str, Any]:
     low, high = settings.replicas.min, settings.replicas.max
     if low == high:
         return {"num_replicas": low}
-    # Ray's defaults took 40 s from 1 to 3 ready replicas, these 5 s; the push interval is deprecated but its successor
-    # is not read by Ray 2.60.
-    scaling = AutoscalingConfig(
-        min_replicas=low,
-        max_replicas=high,
-        target_ongoing_requests=max(1.0, settings.limits.ongoing_per_replica / 2),
-        metrics_interval_s=1.0,
-        look_back_period_s=2.0,
-        upscale_delay_s=1.0,
-        downscale_delay_s=60.0,
-    )
+    with warnings.catch_warnings():
+        # metrics_interval_s is deprecated, but its successor is not read by Ray 2.60.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scaling = AutoscalingConfig(
+            min_replicas=low,
+            max_replicas=high,
+            target_ongoing_requests=max(1.0, settings.limits.ongoing_per_replica / 2),
+            # Ray's default delays took 40 s from 1 to 3 ready replicas, these 5 s.
+            metrics_interval_s=1.0,
+            look_back_period_s=2.0,
+            upscale_delay_s=1.0,
+            downscale_delay_s=60.0,
+        )
     return {"autoscaling_config": scaling}
 
 

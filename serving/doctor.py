@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.metadata
 import os
 import sys
@@ -28,6 +29,9 @@ LOW_SPACE_BYTES = 5 * 1000**3
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "ceph", "lustre", "gluster", "9p", "fuse.", "afs", "beegfs", "gpfs")
 DRIVER_FILE = Path("/proc/driver/nvidia/version")
+
+ABSENT_WEIGHTS: dict[str, Status] = {"xtts": "failed", "auto": "warning", "espeak": "ok"}
+"""How bad it is for each setting of ``engine``."""
 
 SPECTROGRAMS = {
     "conditioning mel": (2048, 256, 1024),
@@ -91,13 +95,12 @@ def check_packages() -> Check:
     if missing:
         return Check("packages", "failed", f"not installed: {', '.join(missing)}", "reinstall kubevoice")
     try:
-        import torch
-        import torchaudio
+        for module in ("torch", "torchaudio"):
+            importlib.import_module(module)
     except (ImportError, OSError) as error:
         return Check(
             "packages", "failed", f"torch cannot be imported: {error}", "install torch and torchaudio from one index"
         )
-    assert torch and torchaudio
     return Check("packages", "ok", ", ".join(found))
 
 
@@ -180,10 +183,12 @@ def check_volume(settings: Settings) -> Check:
     """A file is written, fsynced, renamed and removed, as every publication does."""
     root = settings.data
     if not root.is_dir():
-        parent = next(path for path in root.parents if path.is_dir())
-        if os.access(parent, os.W_OK):
+        parent = next(path for path in (root, *root.parents) if path.exists())
+        if parent.is_dir() and os.access(parent, os.W_OK):
             return Check("volume", "ok", f"{root} is made at the first start")
-        return Check("volume", "failed", f"{root} cannot be made", f"make {parent} writable or set KUBEVOICE_DATA")
+        return Check(
+            "volume", "failed", f"{root} cannot be made", f"make {parent} a writable directory or set KUBEVOICE_DATA"
+        )
     probe = root / f".doctor-{os.getpid()}"
     write_atomic(probe, b"probe")
     probe.unlink()
@@ -247,7 +252,7 @@ def check_weights(settings: Settings, *, deep: bool) -> Check:
     name = settings.xtts.model
     current = models.current("xtts", name)
     if current is None:
-        status: Status = {"xtts": "failed", "auto": "warning", "espeak": "ok"}[settings.engine]  # type: ignore[assignment]
+        status = ABSENT_WEIGHTS[settings.engine]
         by_hand = instructions(models, "xtts", name, XTTS_REPOSITORY, XTTS_FILES)
         remedy = f"kubevoice models pull, or {by_hand}" if status != "ok" else ""
         return Check("weights", status, f"no XTTS weights in {models.volume.models('xtts', name)}", remedy)

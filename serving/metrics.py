@@ -77,10 +77,11 @@ class LocalMetrics(Metrics):
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._counters = {m: Counter(m.name, m.help, m.labels, registry=self._registry) for m in _of("counter")}
-        self._gauges = {m: Gauge(m.name, m.help, m.labels, registry=self._registry) for m in _of("gauge")}
+        self._counters = {m: Counter(m.name, m.help, m.labels, registry=self._registry) for m in of_kind("counter")}
+        self._gauges = {m: Gauge(m.name, m.help, m.labels, registry=self._registry) for m in of_kind("gauge")}
         self._histograms = {
-            m: Histogram(m.name, m.help, m.labels, registry=self._registry, buckets=m.buckets) for m in _of("histogram")
+            m: Histogram(m.name, m.help, m.labels, registry=self._registry, buckets=m.buckets)
+            for m in of_kind("histogram")
         }
 
     def add(self, metric: Metric, value: float = 1.0, **labels: str) -> None:
@@ -96,5 +97,6 @@ class LocalMetrics(Metrics):
         return generate_latest(self._registry)
 
 
-def _of(kind: str) -> list[Metric]:
+def of_kind(kind: str) -> list[Metric]:
+    """The metrics of one kind."""
     return [metric for metric in ALL if metric.kind == kind]

@@ -21,8 +21,8 @@ def prepare_reference(data: bytes, limits: LimitSettings, param: str) -> tuple[b
     """
     if len(data) > limits.upload_bytes:
         raise PayloadTooLarge(
-            f"{param} has {len(data)} bytes and at most {limits.upload_bytes} are accepted; send a shorter or compressed "
-            "recording",
+            f"{param} has {len(data)} bytes and at most {limits.upload_bytes} are accepted; send a shorter or "
+            "compressed recording",
             param,
         )
     audio = decode(data, max_seconds=limits.reference_max_s, param=param)

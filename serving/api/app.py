@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from serving import __version__
@@ -21,7 +23,9 @@ Errors are OpenAI's error object and carry an `X-Request-ID` header."""
 
 def build_app(engine: SpeechService, store: VoiceStore, settings: Settings, metrics: Metrics) -> FastAPI:
     """The application with all routes, error handlers and middleware."""
-    errors = {status: {"model": ErrorBody} for status in (400, 404, 413, 429, 500, 503)}
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody} for status in (400, 404, 413, 429, 500, 503)
+    }
     app = FastAPI(title="kubevoice", version=__version__, description=DESCRIPTION, redoc_url=None)
     app.state.context = Context(engine, store, settings, metrics)
     for router in (speech.router, voices.router, models.router):

@@ -64,7 +64,7 @@ class RequestLog:
         except PayloadTooLarge as error:
             response = refusal(request, error.status, error.message, error.param, error.code)
             await response(exchange.scope, exchange.receive, exchange.send)
-        except Exception as error:  # noqa: BLE001 - the last line of defence: a bug becomes a plain 500
+        except Exception as error:  # the last line of defence: a bug becomes a plain 500
             if exchange.started:
                 raise  # too late for a status: the server cuts the connection
             response = await unexpected_error(request, error)

@@ -51,7 +51,7 @@ _OPUS = Codec("libopus", "ogg", "flt", 48_000, {}, {"page_duration": "40000"})
 _AAC = Codec("aac", "adts", "fltp", 96_000)
 # Level 2 takes blocks of 24 ms instead of 96 ms; levinson is the better predictor of the levels above.
 _FLAC = Codec(
-    "flac", "flac", "s16", 0, {"compression_level": "2", "lpc_type": "levinson"}, {"metadata_header_padding": "0"}
+    "flac", "flac", "s16", 0, {"lpc_type": "levinson"}, {"metadata_header_padding": "0"}
 )
 
 FORMATS: Mapping[str, AudioFormat] = MappingProxyType(

@@ -14,33 +14,54 @@ from serving.audio.pcm import Pcm
 SLOWEST, FASTEST = 0.25, 4.0
 
 
+# atempo chooses its cuts by what it has at hand: equal blocks make the result independent of the caller's chunks.
+_BLOCK = 1024
+
+
 class Tempo:
-    """Speaks ``factor`` times as fast, 0.25..4, at the same pitch and sample rate."""
+    """Speaks ``factor`` times as fast, 0.25..4, at the same pitch and sample rate; holds back about 0.1 s of audio."""
 
     def __init__(self, factor: float, sample_rate: int) -> None:
         assert SLOWEST <= factor <= FASTEST, factor
+        self._factor = factor
         self._sample_rate = sample_rate
-        self._pushed = 0
         self._graph = None if factor == 1.0 else _graph(factor, sample_rate)
+        self._waiting = np.zeros(0, np.float32)
+        self._pushed = self._fed = self._returned = 0
 
     def push(self, pcm: Pcm) -> Pcm:
         """The stretched samples that are ready after ``pcm`` [samples]."""
-        if self._graph is None or not len(pcm):
+        if self._graph is None:
             return pcm
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm, np.float32)[None], format="flt", layout="mono")
-        frame.sample_rate = self._sample_rate
-        frame.time_base = Fraction(1, self._sample_rate)
-        frame.pts = self._pushed
         self._pushed += len(pcm)
-        self._graph.push(frame)
-        return _ready(self._graph)
+        ready = self._run(self._graph, pcm)
+        self._returned += len(ready)
+        return ready
 
     def flush(self) -> Pcm:
-        """The rest; nothing may be pushed afterwards."""
+        """The rest, to a length of pushed / factor; nothing may be pushed afterwards."""
         if self._graph is None or not self._pushed:
             return np.zeros(0, np.float32)
+        # atempo drops what fills no window at the end: silence after it lets the last of the sound out.
+        rest = self._run(self._graph, np.zeros(self._sample_rate // 4, np.float32))
         self._graph.push(None)
-        return _ready(self._graph)
+        rest = np.concatenate([rest, _ready(self._graph)])
+        return rest[: max(0, round(self._pushed / self._factor) - self._returned)]
+
+    def _run(self, graph: av.filter.Graph, pcm: Pcm) -> Pcm:
+        self._waiting = np.concatenate([self._waiting, pcm])
+        while len(self._waiting) >= _BLOCK:
+            block, self._waiting = self._waiting[:_BLOCK], self._waiting[_BLOCK:]
+            graph.push(self._frame(block))
+        return _ready(graph)
+
+    def _frame(self, block: Pcm) -> av.AudioFrame:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block)[None], format="flt", layout="mono")
+        frame.sample_rate = self._sample_rate
+        frame.time_base = Fraction(1, self._sample_rate)
+        frame.pts = self._fed
+        self._fed += len(block)
+        return frame
 
 
 def _graph(factor: float, sample_rate: int) -> av.filter.Graph:

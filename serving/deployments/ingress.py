@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from fastapi import FastAPI
 from ray import serve
+from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +38,9 @@ class AsgiShell:
 class IngressReplica:
     """Opens the store and builds the application around the speech handle."""
 
-    async def __init__(self, speech: DeploymentHandle, settings: Settings) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, speech: DeploymentHandle[Any], settings: Settings
+    ) -> None:
         configure_logging(settings.log)
         volume = Volume(settings.data)
         volume.create()
@@ -49,4 +54,4 @@ class IngressReplica:
 
 
 # Not as decorators: under its own name the class is pickled by reference, so replicas import it.
-Ingress = serve.deployment(name="Ingress")(serve.ingress()(IngressReplica))
+Ingress = cast("Deployment", serve.deployment(serve.ingress()(IngressReplica)))

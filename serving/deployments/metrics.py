@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import ray
 from ray.util import metrics as ray_metrics
 
-from serving.metrics import ALL, Metric, Metrics
+from serving.metrics import Metric, Metrics, of_kind
 
 SHOWN = ("ray_kubevoice_", "ray_serve_")
 """Families that ``/metrics`` shows; a node's own port has Ray's internals too."""
@@ -21,17 +21,21 @@ class RayMetrics(Metrics):
     """Records with ``ray.util.metrics``: Ray exports each family as ``ray_<name>`` on every node's metrics port."""
 
     def __init__(self) -> None:
-        self._families = {metric: _family(metric) for metric in ALL}
+        self._counters = {m: ray_metrics.Counter(m.name, m.help, m.labels) for m in of_kind("counter")}
+        self._gauges = {m: ray_metrics.Gauge(m.name, m.help, m.labels) for m in of_kind("gauge")}
+        self._histograms = {
+            m: ray_metrics.Histogram(m.name, m.help, list(m.buckets), m.labels) for m in of_kind("histogram")
+        }
 
     def add(self, metric: Metric, value: float = 1.0, **labels: str) -> None:
         if value > 0:  # Ray refuses to add nothing
-            self._families[metric].inc(value, labels)
+            self._counters[metric].inc(value, labels)
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
-        self._families[metric].set(value, labels)
+        self._gauges[metric].set(value, labels)
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
-        self._families[metric].observe(value, labels)
+        self._histograms[metric].observe(value, labels)
 
     async def render(self) -> bytes:
         """The families of all living nodes, merged, so that one scrape of the service sees the whole cluster."""
@@ -68,11 +72,3 @@ def _scrape(url: str) -> str:
             return text
     except OSError:
         return ""  # a node that is going away must not hide the others
-
-
-def _family(metric: Metric) -> ray_metrics.Metric:
-    if metric.kind == "counter":
-        return ray_metrics.Counter(metric.name, metric.help, metric.labels)
-    if metric.kind == "gauge":
-        return ray_metrics.Gauge(metric.name, metric.help, metric.labels)
-    return ray_metrics.Histogram(metric.name, metric.help, list(metric.buckets), metric.labels)

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -30,7 +30,7 @@ it to about half a minute, twice (one piece is fetched ahead)."""
 class RemoteSpeech(SpeechService):
     """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
     async def info(self) -> EngineInfo:
@@ -62,20 +62,21 @@ class RemoteSpeech(SpeechService):
 class _Piece:
     """One call of the deployment."""
 
-    def __init__(self, handle: DeploymentHandle, request: SpeechRequest) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], request: SpeechRequest) -> None:
         self._handle = handle.options(stream=True)
         self._request = request
-        self._call: DeploymentResponseGenerator | None = None
+        self._call: DeploymentResponseGenerator[Any] | None = None
 
-    def start(self) -> DeploymentResponseGenerator:
+    def start(self) -> DeploymentResponseGenerator[Any]:
         """Send the request to a replica unless that is done already."""
         if self._call is None:
-            self._call = self._handle.stream.remote(self._request, request_id.get())
+            call = self._handle.stream.remote(self._request, request_id.get())
+            self._call = cast("DeploymentResponseGenerator[Any]", call)
         return self._call
 
     def cancel(self) -> None:
         if self._call is not None:
-            self._call.cancel()
+            self._call.cancel()  # type: ignore[no-untyped-call]
 
     async def chunks(self) -> AsyncIterator[SpeechChunk]:
         """The piece's audio. A replica that dies before its first chunk is replaced by another, once."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from typing import cast
 
 from ray import serve
+from ray.serve import Deployment
 
 from serving.deployments.metrics import RayMetrics
 from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, Voice
@@ -23,7 +25,7 @@ STATS_PERIOD_S = 1.0
 class SpeechReplica:
     """Loads the engine, proves that it speaks, and streams."""
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         configure_logging(settings.log)
         self._metrics = RayMetrics()
         models = ModelStore(Volume(settings.data))
@@ -75,4 +77,4 @@ class SpeechReplica:
 
 
 # Not as a decorator: under its own name the class is pickled by reference, so replicas import it.
-Speech = serve.deployment(SpeechReplica)
+Speech = cast("Deployment", serve.deployment(SpeechReplica))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,14 @@ import alembic.command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -29,8 +37,8 @@ MIGRATION_LOCK = 0x6B756265766F6963
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-FAULTS = (OperationalError, InternalError, InterfaceError, PoolTimeoutError)
-"""What a database that is away, full, read-only or damaged raises; everything else is a bug or a constraint."""
+FAULTS = (OperationalError, InternalError, InterfaceError, PoolTimeoutError, sqlite3.Error)
+"""What a database that is away, full or read-only raises; everything else is a bug or a constraint."""
 
 log = logging.getLogger(__name__)
 _alembic = threading.Lock()  # alembic keeps the running migration in module globals: one per process at a time
@@ -103,13 +111,16 @@ class Database:
     def _typed_faults(self) -> Iterator[None]:
         try:
             yield
-        except FAULTS as error:
-            log.warning("database: %s", error)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            # A damaged SQLite file is the base class itself; its other subclasses are bugs and constraints.
+            if not isinstance(error, FAULTS) and type(error) is not DatabaseError:
+                raise
             raise self._fault(error) from error
 
     def _fault(self, error: Exception) -> KubevoiceError:
+        reason = getattr(error, "orig", error)  # without the statement and its parameters: they are people's data
+        log.warning("the database failed: %s", reason)
         if self._is_sqlite:
-            reason = getattr(error, "orig", error)
             return StorageError(f"cannot use {self.url.database}: {reason}; check its volume and permissions")
         return Unavailable("the database does not answer; check that it runs and that database.url is right")
 

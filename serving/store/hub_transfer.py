@@ -84,7 +84,11 @@ def _passing(error: httpx2.HTTPError) -> bool:
 def _transfer(file: RemoteFile, partial: Path, progress: Progress | None) -> None:
     """One request for the bytes of ``file`` that ``partial`` lacks."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but exported lazily
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
 
     done = size_of(partial)
     if done == file.bytes and partial.exists():

@@ -33,8 +33,10 @@ DECODER = {
     "tiny": {"gpt_layers": 2, "gpt_n_model_channels": 64, "gpt_n_heads": 2, "decoder_input_dim": 64},
     "full": {"gpt_layers": 30, "gpt_n_model_channels": 1024, "gpt_n_heads": 16, "decoder_input_dim": 1024},
 }
-STOP_BIAS = {"tiny": 1.3, "full": 1.3}
-"""Added to the stop token's logit, so that random weights stop after seconds and not at the limit of 28 s."""
+CLIMB, STOP_GAIN, STOP_BIAS = 4.0, 3.0, -4.0
+VOCODER_GAIN = 1.8
+STOP_AFTER = 40
+"""Audio tokens after which stopping is about as likely as not: 1.9 s, whatever the text."""
 
 
 def make_checkpoint(directory: Path, size: Size = "tiny", *, seed: int = 0) -> Path:
@@ -123,13 +125,13 @@ def _vocabulary(tokens: int, seed: int) -> Tokenizer:
     trainer = BpeTrainer(
         vocab_size=tokens, special_tokens=special, initial_alphabet=letters, limit_alphabet=400, show_progress=False
     )
-    tokenizer.train_from_iterator(_invented_text(random.Random(seed)), trainer)  # noqa: S311 nothing secret
+    tokenizer.train_from_iterator(_invented_text(random.Random(seed)), trainer)
     assert tokenizer.get_vocab_size() == tokens
     return tokenizer
 
 
 def _invented_text(chance: random.Random) -> list[str]:
-    """Words of random syllables, each in capitals too seldom to matter: the front end lowers all text."""
+    """Words of random syllables."""
     onsets, vowels, codas = "bcdfghjklmnprstvwz", "aeiouy", ["", "", "l", "n", "r", "s", "t"]
     syllables = [onset + vowel + coda for onset in onsets for vowel in vowels for coda in codas]
     words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(20_000)]
@@ -151,9 +153,42 @@ def _state(config_file: Path, size: Size) -> dict[str, torch.Tensor]:
     finally:
         xtts.HifiDecoder = stock
     with torch.no_grad():
-        model.gpt.mel_head.bias[1025] += STOP_BIAS[size]
+        _liven_decoder(model.gpt)
+        _teach_to_stop(model.gpt)
+        _liven_vocoder(model.hifigan_decoder.waveform_decoder)
     state: dict[str, torch.Tensor] = model.state_dict()
     return state
+
+
+def _liven_decoder(gpt: Any) -> None:
+    """Weights so large that text and voice change the tokens; fresh GPT-2 weights hardly look at their input."""
+    for embedding, scale in ((gpt.text_embedding, 0.3), (gpt.mel_embedding, 0.3), (gpt.text_pos_embedding.emb, 0.1)):
+        embedding.weight.normal_(std=scale)
+    for block in gpt.gpt.h:
+        for layer in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+            layer.weight.normal_(std=layer.weight.shape[0] ** -0.5)
+    gpt.mel_head.weight.normal_(std=1.7 * gpt.model_dim**-0.5)
+
+
+def _teach_to_stop(gpt: Any) -> None:
+    """Let the audio positions climb along one direction that only the stop token's logit sees."""
+    direction = torch.nn.functional.normalize(torch.randn(gpt.model_dim), dim=0)
+    positions = gpt.mel_pos_embedding.emb.weight.normal_(std=0.1)
+    climb = torch.arange(len(positions)) / STOP_AFTER
+    positions += CLIMB * climb[:, None] * direction
+    gpt.mel_head.weight -= torch.outer(gpt.mel_head.weight @ direction, direction)
+    gpt.mel_head.weight[gpt.stop_audio_token] = STOP_GAIN * direction
+    gpt.mel_head.bias[gpt.stop_audio_token] = STOP_BIAS
+
+
+def _liven_vocoder(vocoder: Any) -> None:
+    """Audio that follows its latents, well above silence and below clipping."""
+    for name, parameter in vocoder.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif name.endswith("original0"):
+            parameter.mul_(VOCODER_GAIN)
+    vocoder.conv_post.weight.mul_(4)
 
 
 def _speakers(args: dict[str, Any]) -> dict[str, dict[str, torch.Tensor]]:

@@ -68,7 +68,7 @@ def synthesise(text: str, language: str, variant: str, words_per_minute: int) ->
     blocks: list[Pcm] = []
 
     def receive(samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int | None) -> int:
-        if samples and count > 0:
+        if count > 0:
             blocks.append(np.ctypeslib.as_array(samples, shape=(count,)).astype(np.float32) / 32768.0)
         return 0
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, make_url
 
 from serving.store.database import Database
-from tests.serving.store.postgres import temporary_postgres
-
-POSTGRES_VARIABLE = "KUBEVOICE_TEST_POSTGRES_URL"
+from tests.serving.store.postgres import empty_database, temporary_postgres
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
     """A server on which databases can be made: the one of KUBEVOICE_TEST_POSTGRES_URL, else a temporary one."""
-    given = os.environ.get(POSTGRES_VARIABLE)
+    given = os.environ.get("KUBEVOICE_TEST_POSTGRES_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
     else:
@@ -28,14 +24,19 @@ def postgres_server() -> Iterator[URL]:
             yield url
 
 
+@pytest.fixture
+def postgres_url(postgres_server: URL) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that no other test sees."""
+    with empty_database(postgres_server) as url:
+        yield url.render_as_string(hide_password=False)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database that no other test sees."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'records.db'}"
-    else:
-        with _empty_database(request.getfixturevalue("postgres_server")) as url:
-            yield url.render_as_string(hide_password=False)
+        return f"sqlite:///{tmp_path / 'records.db'}"
+    return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
@@ -45,16 +46,3 @@ def database(database_url: str) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
-
-
-@contextmanager
-def _empty_database(server: URL) -> Iterator[URL]:
-    name = f"kubevoice_test_{secrets.token_hex(8)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-            yield server.set(database=name)
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    finally:
-        engine.dispose()

@@ -6,12 +6,14 @@ root, so only its binaries are used here.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
+import pwd
+import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,11 +21,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine, text
 
 UNPRIVILEGED = "nobody"
+"""Who runs the server when root runs the tests: PostgreSQL refuses to run as root."""
+
 INSTALL = "pginstall18"
+LAUNCHER = """
+import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
+if os.geteuid() == 0:
+    os.setgid(int(sys.argv[2]))
+    os.setuid(int(sys.argv[1]))
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes the server, which the kernel stops when the tests are gone: a killed test run leaves no process behind."""
+
 SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -40,21 +54,13 @@ def temporary_postgres() -> Iterator[URL]:
     base = Path(tempfile.mkdtemp(prefix="kubevoice-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
     try:
         install = _install(base)
-        user = UNPRIVILEGED if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
-        initdb = [install / "bin" / "initdb", "-D", base / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-        subprocess.run(
-            [*initdb, "--no-locale", "--no-sync"], user=user, cwd=base, check=True, capture_output=True, timeout=60
-        )
+        user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        _initdb(install, base, user)
         options = [f"--{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": base}.items()]
         with (base / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [install / "bin" / "postgres", "-D", base / "data", *options],
-                user=user,
-                cwd=base,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_stop_with_parent,
-            )
+            launch = [sys.executable, "-c", LAUNCHER, str(user.pw_uid), str(user.pw_gid)]
+            command = [*launch, install / "bin" / "postgres", "-D", base / "data", *options]
+            server = subprocess.Popen(command, cwd=base, stdout=log, stderr=log)
         try:
             url = URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(base)})
             _wait_until_ready(server, base)
@@ -64,6 +70,30 @@ def temporary_postgres() -> Iterator[URL]:
             server.wait(timeout=30)
     finally:
         shutil.rmtree(base)
+
+
+@contextmanager
+def empty_database(server: URL) -> Iterator[URL]:
+    """A database of its own on ``server``."""
+    name = f"kubevoice_test_{secrets.token_hex(8)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+            try:
+                yield server.set(database=name)
+            finally:
+                connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        engine.dispose()
+
+
+def _initdb(install: Path, base: Path, user: pwd.struct_passwd) -> None:
+    arguments = ["-D", base / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+    command = [install / "bin" / "initdb", *arguments]
+    identity = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
+    done = subprocess.run(command, cwd=base, capture_output=True, text=True, check=False, **identity)
+    assert done.returncode == 0, done.stderr
 
 
 def _install(base: Path) -> Path:
@@ -76,13 +106,10 @@ def _install(base: Path) -> Path:
         libraries = f"{package.name}.libs"  # the binaries look for them beside the package
         shutil.copytree(package.with_name(libraries), base / libraries)
         shutil.copytree(package / INSTALL, base / package.name / INSTALL, ignore=shutil.ignore_patterns("include"))
-        shutil.chown(base, UNPRIVILEGED)
+        shutil.chown(base, group=pwd.getpwnam(UNPRIVILEGED).pw_gid)
+        base.chmod(0o770)
         package = base / package.name
     return package / INSTALL
-
-
-def _stop_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], base: Path) -> None:

@@ -1,0 +1,58 @@
+"""What most tests need: a clean environment, settings and a store on ``tmp_path``, and the API without Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from serving.api import build_app
+from serving.engines.espeak import EspeakEngine
+from serving.metrics import LocalMetrics
+from serving.settings import PREFIX, SEED_NAMES, Settings
+from serving.store.database import Database
+from serving.store.voices import VoiceStore
+from serving.store.volume import Volume
+
+TEST_PREFIX = f"{PREFIX}TEST_"
+"""Variables for the tests themselves, not for the program."""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if (name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)) or name in SEED_NAMES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """The defaults, with the data directory in ``tmp_path``."""
+    return Settings(data=tmp_path / "data")
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[VoiceStore]:
+    """An empty store of voices."""
+    volume = Volume(settings.data)
+    volume.create()
+    database = Database.for_volume(None, settings.data)
+    database.migrate()
+    yield VoiceStore(volume, database)
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def espeak() -> EspeakEngine:
+    """The real engine; it keeps nothing between requests, so one serves all tests of a process."""
+    return EspeakEngine()
+
+
+@pytest.fixture
+def client(espeak: EspeakEngine, store: VoiceStore, settings: Settings) -> Iterator[TestClient]:
+    """The whole API in this process, on the espeak engine."""
+    with TestClient(build_app(espeak, store, settings, LocalMetrics())) as client:
+        yield client

@@ -1,0 +1,45 @@
+"""One real server per engine for the whole session; xdist keeps the tests of one server on one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from serving.store.models import ModelStore
+from serving.store.volume import Volume
+from tests.e2e.servers import Server, serving
+from tests.factories.xtts import make_checkpoint
+
+
+@pytest.fixture(scope="session")
+def espeak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as `make serve` starts it on a fresh machine."""
+    with serving(tmp_path_factory.mktemp("espeak") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a tiny XTTS checkpoint on its volume."""
+    data = tmp_path_factory.mktemp("xtts") / "data"
+    publish_checkpoint(data)
+    with serving(data, environment={"KUBEVOICE_ENGINE": "xtts"}) as server:
+        yield server
+
+
+def publish_checkpoint(data: Path) -> None:
+    """Put a tiny checkpoint on the volume the way `kubevoice models pull` does."""
+    volume = Volume(data)
+    volume.create()
+    with ModelStore(volume).publish("xtts", "xtts_v2", "r1", {"source": "test factory"}) as directory:
+        make_checkpoint(directory, "tiny")
+
+
+@pytest.fixture
+def openai_client(espeak_server: Server) -> Iterator[OpenAI]:
+    """The official client, pointed at the espeak server."""
+    with OpenAI(base_url=f"{espeak_server.url}/v1", api_key="unused") as client:
+        yield client

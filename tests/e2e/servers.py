@@ -1,0 +1,110 @@
+"""Real servers for tests and benchmarks: ``kubevoice serve`` as a subprocess on a free loopback port."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Server:
+    """A running server; ``lines`` is everything it has printed so far."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes that run replicas of ``deployment``."""
+        return [
+            process for process in _tree(self.process.pid) if f"ServeReplica:kubevoice:{deployment}" in _title(process)
+        ]
+
+
+@contextmanager
+def serving(data: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """Start ``kubevoice serve`` on ``data``, wait until it is ready, and end it by SIGINT with all it started."""
+    command = [sys.executable, "-m", "serving.cli", "serve", "--port", "0", "--data", str(data), *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("KUBEVOICE_", "XTTS_", "RAY_"))}
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**clean, **(environment or {})},
+        start_new_session=True,  # a Ctrl-C at the terminal of the tests is ours to pass on
+    )
+    lines: list[str] = []
+    arriving: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=_read, args=(process, lines, arriving), daemon=True)
+    reader.start()
+    try:
+        yield Server(_ready_url(arriving, lines), data, process, lines)
+    finally:
+        _stop(process)
+        reader.join()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _ready_url(arriving: queue.Queue[str | None], lines: list[str]) -> str:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (left := deadline - time.monotonic()) > 0:
+        line = arriving.get(timeout=left)
+        if line is None:
+            break
+        if match := re.search(r"kubevoice is ready on (http://\S+)", line):
+            return match.group(1)
+    raise AssertionError("the server did not become ready; it printed:\n" + "".join(lines))
+
+
+def _read(process: subprocess.Popen[str], lines: list[str], arriving: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        arriving.put(line)
+    arriving.put(None)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    children = _tree(process.pid)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    for child in alive:
+        child.kill()
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

@@ -1,0 +1,51 @@
+"""``kubevoice serve`` as a command: it starts, refuses, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.servers import serving
+
+pytestmark = pytest.mark.xdist_group("serve_command")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serving.cli", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_ends_on_sigint_with_every_process_it_started(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        started = psutil.Process(server.process.pid).children(recursive=True)
+        assert started
+    assert server.process.returncode == 0
+    assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert server.lines[-1].startswith("stopping")
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("--port", str(port), "--data", str(tmp_path))
+    assert result.returncode == 2
+    assert re.fullmatch(rf"error: cannot listen on 127.0.0.1:{port}: .*--port.*\n", result.stderr)
+
+
+def test_other_machines_are_not_let_in_by_accident(tmp_path: Path) -> None:
+    result = run("--host", "0.0.0.0", "--data", str(tmp_path))
+    assert result.returncode == 2
+    assert "--allow-unauthenticated" in result.stderr
+
+
+def test_xtts_without_weights_says_how_to_get_them(tmp_path: Path) -> None:
+    result = run("--engine", "xtts", "--port", "0", "--data", str(tmp_path))
+    assert result.returncode == 1
+    assert "kubevoice models pull" in result.stderr
+    assert "Traceback" not in result.stderr

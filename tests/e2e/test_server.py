@@ -1,0 +1,143 @@
+"""What the running server promises beside speech: cancellation, recovery, metrics, bounded memory."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.e2e.servers import Server
+
+pytestmark = pytest.mark.xdist_group("espeak_server")
+
+LONG = " ".join(f"Sentence {index} of a text that goes on for quite some time." for index in range(70))
+
+
+def speech(text: str, **fields: object) -> dict[str, object]:
+    return {"model": "tts-1", "voice": "alloy", "input": text, **fields}
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
+        time.sleep(0.25)
+
+
+def total(server: Server, sample: str, **labels: str) -> float:
+    """The sum of a sample over its remaining labels, as scraped from the server."""
+    text = httpx.get(f"{server.url}/metrics").text
+    return sum(
+        row.value
+        for family in text_string_to_metric_families(text)
+        for row in family.samples
+        if row.name == sample and labels.items() <= row.labels.items()
+    )
+
+
+def ready(server: Server) -> bool:
+    return httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
+
+
+def test_the_printed_curl_speaks(espeak_server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("curl")
+    command = next(line.strip() for line in espeak_server.lines if line.strip().startswith("curl "))
+    subprocess.run(command, shell=True, cwd=folder, check=True, timeout=60)
+    audio = (folder / "hello.mp3").read_bytes()
+    assert len(audio) > 5000
+    assert audio[0] == 0xFF
+
+
+def test_a_client_that_leaves_stops_the_work(espeak_server: Server) -> None:
+    before = total(espeak_server, "ray_kubevoice_cancelled_total")
+    address = urlsplit(espeak_server.url)
+    body = httpx.Request("POST", espeak_server.url, json=speech(LONG, response_format="wav")).read()
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = [
+            "POST /v1/audio/speech HTTP/1.1",
+            "Host: x",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+        ]
+        connection.sendall("\r\n".join([*head, "", ""]).encode() + body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    eventually(lambda: total(espeak_server, "ray_kubevoice_cancelled_total") > before)
+    eventually(lambda: total(espeak_server, "ray_kubevoice_active_streams") == 0)
+    assert ready(espeak_server)
+
+
+def test_metrics_tell_what_happened(espeak_server: Server) -> None:
+    made = total(espeak_server, "ray_kubevoice_audio_seconds_total")
+    refused = total(espeak_server, "ray_kubevoice_refusals_total", reason="voice_not_found")
+    httpx.post(f"{espeak_server.url}/v1/audio/speech", json=speech("One two three four five.")).raise_for_status()
+    assert (
+        httpx.post(f"{espeak_server.url}/v1/audio/speech", json={**speech("x"), "voice": "nobody"}).status_code == 404
+    )
+    eventually(lambda: total(espeak_server, "ray_kubevoice_audio_seconds_total") > made + 1)
+    eventually(lambda: total(espeak_server, "ray_kubevoice_refusals_total", reason="voice_not_found") == refused + 1)
+    for sample in (
+        "ray_kubevoice_requests_total",
+        "ray_kubevoice_first_audio_seconds_count",
+        "ray_kubevoice_real_time_factor_count",
+        "ray_kubevoice_model_loads_total",
+    ):
+        assert total(espeak_server, sample) > 0, sample
+    assert total(espeak_server, "ray_kubevoice_queue_age_seconds") >= 0
+
+
+def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Server) -> None:
+    ingress = espeak_server.replicas("Ingress")[0]
+
+    def speak(text: str) -> None:
+        answer = httpx.post(
+            f"{espeak_server.url}/v1/audio/speech", json=speech(text, response_format="pcm", speed=0.25), timeout=120
+        )
+        answer.raise_for_status()
+
+    for _ in range(5):
+        speak(LONG[:400])
+    before = ingress.memory_info().rss
+    for _ in range(5):
+        speak(LONG[:4000])  # 20 minutes of audio each: 55 MB as pcm
+    assert ingress.memory_info().rss - before < 40 * 2**20
+
+
+def test_a_killed_speech_replica_costs_no_request(espeak_server: Server) -> None:
+    victim = espeak_server.replicas("Espeak")[0]
+    victim.kill()
+    answer = httpx.post(f"{espeak_server.url}/v1/audio/speech", json=speech("Still here."), timeout=60)
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: ready(espeak_server))
+    assert espeak_server.replicas("Espeak")[0].pid != victim.pid
+
+
+def test_bad_input_leaves_the_server_ready_and_the_volume_clean(espeak_server: Server) -> None:
+    def listing() -> list[str]:
+        names = (str(path.relative_to(espeak_server.data)) for path in espeak_server.data.rglob("*"))
+        return sorted(name for name in names if not name.startswith("kubevoice.db"))
+
+    url = f"{espeak_server.url}/v1/audio"
+    before = listing()
+    cases = [
+        (httpx.post(f"{url}/speech", json=speech("x" * 1_000_000)), "input"),
+        (httpx.post(f"{url}/speech", json=speech("hi", speed=0)), "speed"),
+        (httpx.post(f"{url}/speech", content=b"{", headers={"content-type": "application/json"}), None),
+        (
+            httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": b"PK\x03\x04" + bytes(500)}),
+            "audio_sample",
+        ),
+        (httpx.post(f"{url}/voices", data={"name": "../a"}, files={"audio_sample": b"RIFF"}), "audio_sample"),
+        (httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": bytes(11 * 2**20)}), "audio_sample"),
+    ]
+    for answer, param in cases:
+        assert 400 <= answer.status_code < 500, answer.text
+        assert answer.json()["error"]["param"] == param, answer.text
+    assert listing() == before
+    assert ready(espeak_server)

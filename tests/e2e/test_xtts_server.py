@@ -1,0 +1,62 @@
+"""A real XTTS checkpoint (tiny, random weights) behind the real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from openai import OpenAI
+
+from tests.audio_measure import decode_any, is_silent
+from tests.e2e.servers import Server
+
+pytestmark = pytest.mark.xdist_group("xtts_server")
+
+TEXT = "A sentence for the cloned voice."
+
+
+@pytest.fixture
+def client(xtts_server: Server) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{xtts_server.url}/v1", api_key="unused") as openai:
+        yield openai
+
+
+def speak(client: OpenAI, text: str = TEXT, **extra: object) -> bytes:
+    return client.audio.speech.create(
+        model="tts-1", voice="alloy", input=text, response_format="wav", extra_body=extra
+    ).read()
+
+
+def test_xtts_speaks_with_a_preset_and_says_so(client: OpenAI) -> None:
+    answer = client.audio.speech.with_raw_response.create(model="auto", voice="default", input=TEXT)
+    assert answer.headers["x-kubevoice-engine"] == "xtts"
+    assert answer.headers["x-kubevoice-model"] == "xtts_v2@r1"
+    pcm, _ = decode_any(answer.content)
+    assert not is_silent(pcm)
+
+
+def test_the_same_seed_gives_the_same_audio_and_another_does_not(client: OpenAI) -> None:
+    assert speak(client, seed=7) == speak(client, seed=7)
+    assert speak(client, seed=7) != speak(client, seed=8)
+
+
+def test_concurrent_requests_do_not_disturb_each_other(client: OpenAI) -> None:
+    alone = [speak(client, seed=seed) for seed in (1, 2, 3)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda seed: speak(client, seed=seed), (1, 2, 3)))
+    assert together == alone
+
+
+def test_an_uploaded_voice_is_cloned_and_its_conditioning_kept(client: OpenAI, xtts_server: Server) -> None:
+    sample = speak(client, TEXT + " " + TEXT + " " + TEXT, seed=3)
+    voice = client.audio.voices.create(name="clone", audio_sample=("clone.wav", sample), consent="cons_1")
+    folder = xtts_server.data / "voices" / "default" / voice.id
+    assert [path.name for path in (folder / "conditioning").iterdir()] == ["xtts_v2@r1.safetensors"]
+    answer = client.audio.speech.create(model="auto", voice=voice.id, input=TEXT, response_format="wav").read()
+    pcm, _ = decode_any(answer)
+    assert not is_silent(pcm)
+    assert np.isfinite(pcm).all()
+    client.audio.voices.delete(voice.id)
+    assert not folder.exists()

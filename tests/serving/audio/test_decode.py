@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import io
+import struct
+import time
+import tracemalloc
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving.audio.decode import decode
+from serving.audio.encode import FORMATS, Encoder
+from serving.audio.pcm import Audio, Pcm
+from serving.audio.wav import wav_bytes, wav_header
+from serving.errors import InvalidRequest, PayloadTooLarge, RequestError
+from tests.audio_measure import dominant_frequency, noise, rms, tone
+
+# container, codec, sample rate
+KINDS = {
+    "mp3": ("mp3", "libmp3lame", 44100),
+    "wav": ("wav", "pcm_s16le", 22050),
+    "wav-u8": ("wav", "pcm_u8", 22050),
+    "wav-s24": ("wav", "pcm_s24le", 48000),
+    "wav-float": ("wav", "pcm_f32le", 44100),
+    "wav-mulaw": ("wav", "pcm_mulaw", 8000),
+    "flac": ("flac", "flac", 44100),
+    "opus": ("ogg", "libopus", 48000),
+    "aac": ("adts", "aac", 44100),
+    "m4a": ("mp4", "aac", 44100),
+    "alac": ("mp4", "alac", 44100),
+    "webm": ("webm", "libopus", 48000),
+    "mka": ("matroska", "flac", 44100),
+    "aiff": ("aiff", "pcm_s16be", 44100),
+    "caf": ("caf", "pcm_s16le", 44100),
+    "wavpack": ("wv", "wavpack", 44100),
+    "avi": ("avi", "libmp3lame", 44100),
+}
+
+
+def written(kind: str, pcm: Pcm, layout: str = "mono", rate: int = 0) -> bytes:
+    """``pcm`` [channels, samples] or [samples] as a file with its sizes filled in."""
+    muxer, codec, default_rate = KINDS[kind]
+    out, rate = io.BytesIO(), rate or default_rate
+    container = av.open(out, "w", format=muxer)
+    stream = container.add_stream(codec, rate=rate, layout=layout)
+    assert isinstance(stream, AudioStream)
+    interleaved = np.ascontiguousarray(np.atleast_2d(pcm).T).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
+    frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+    container.close()
+    return out.getvalue()
+
+
+def spoken(kind: str, seconds: float = 2.0) -> bytes:
+    return written(kind, tone(440, seconds, KINDS[kind][2]))
+
+
+def film(with_sound: bool) -> bytes:
+    out = io.BytesIO()
+    container = av.open(out, "w", format="matroska")
+    video = container.add_stream("mpeg4", rate=10)
+    assert isinstance(video, VideoStream)
+    video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+    sound = container.add_stream("flac", rate=24000, layout="mono") if with_sound else None
+    for _ in range(20):
+        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+    container.mux(video.encode(None))
+    if isinstance(sound, AudioStream):
+        samples = (tone(440, 1.0, 24000) * 32767).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 24000, Fraction(1, 24000), 0
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    container.close()
+    return out.getvalue()
+
+
+def form(kind: int = 1, channels: int = 1, rate: int = 24000, align: int = 2, bits: int = 16) -> bytes:
+    return struct.pack("<HHIIHH", kind, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
+
+
+def wav_of(fmt: bytes, data: bytes, before: bytes = b"") -> bytes:
+    body = b"WAVE" + before + b"fmt \x10\0\0\0" + fmt + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def read(data: bytes, max_seconds: float = 60.0) -> Audio:
+    return decode(data, max_seconds=max_seconds, param="file")
+
+
+def refusal(data: bytes, max_seconds: float = 60.0) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        read(data, max_seconds)
+    assert caught.value.param == "file"
+    assert caught.value.message.startswith("file ")
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_tone_is_read_from_every_kind_of_file(kind: str) -> None:
+    audio = read(spoken(kind))
+
+    assert audio.sample_rate == KINDS[kind][2]
+    assert audio.pcm.dtype == np.float32
+    assert audio.seconds == pytest.approx(2.0, abs=0.08)
+    assert dominant_frequency(audio.pcm, audio.sample_rate) == pytest.approx(440, abs=1)
+    middle = audio.pcm[audio.sample_rate // 4 : -audio.sample_rate // 4]
+    assert rms(middle) == pytest.approx(0.3 / 2**0.5, rel=0.06)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "pcm"])
+def test_what_the_server_sends_can_be_sent_back(name: str) -> None:
+    encoder = Encoder(name)
+
+    audio = read(encoder.encode(tone(440, 2.0, 24000), 24000) + encoder.finish())
+
+    assert audio.seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_samples_of_a_wav_file_are_exact() -> None:
+    pcm = np.array([0.0, 0.5, -0.5, -1.0], np.float32)
+
+    assert np.array_equal(read(wav_bytes(pcm, 24000)).pcm, pcm)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "aac"])
+@pytest.mark.parametrize(("layout", "channels"), [("stereo", 2), ("5.1", 6)])
+def test_channels_are_averaged(kind: str, layout: str, channels: int) -> None:
+    pcm = np.zeros((channels, 44100), np.float32)
+    pcm[:2] = tone(440, 1.0, 44100), -0.5 * tone(440, 1.0, 44100)
+
+    audio = read(written(kind, pcm, layout, rate=44100))
+
+    expected = 0.5 * 0.3 / channels / 2**0.5
+    assert rms(audio.pcm[5000:-5000]) == pytest.approx(expected, rel=0.05)
+
+
+def test_rates_above_48_khz_are_brought_down_to_it() -> None:
+    audio = read(written("wav", tone(440, 1.0, 96000), rate=96000))
+
+    assert (audio.sample_rate, audio.seconds) == (48000, 1.0)
+    assert dominant_frequency(audio.pcm, 48000) == pytest.approx(440, abs=0.5)
+
+
+def test_samples_above_full_scale_are_clipped() -> None:
+    audio = read(written("wav-float", np.full(1000, 3.0, np.float32)))
+
+    assert set(audio.pcm.tolist()) == {1.0}
+
+
+def test_the_sound_of_a_film_is_read_and_a_film_without_sound_refused() -> None:
+    assert read(film(with_sound=True)).seconds == 1.0
+    assert isinstance(refusal(film(with_sound=False)), InvalidRequest)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_stream_with_an_open_size_is_whole(size: int) -> None:
+    data = wav_header(24000, size) + wav_bytes(tone(440, 1.0, 24000), 24000)[44:]
+
+    assert read(data).seconds == 1.0
+
+
+def test_names_in_other_encodings_do_not_matter() -> None:
+    title = b"INAM\x04\0\0\0\xe9\xff\xfe\0"
+    listing = b"LIST" + struct.pack("<I", 4 + len(title)) + b"INFO" + title
+
+    assert read(wav_of(form(), b"\0\1" * 24000, before=listing)).seconds == 1.0
+
+
+def test_tags_around_an_mp3_do_not_matter() -> None:
+    front, back = b"ID3\x03\0\0\0\0\x02\0" + b"\0" * 256, b"TAG" + b"x" * 125
+    lyrics = b"LYRICSBEGIN" + b"la " * 100 + b"000311LYRICS200"
+
+    assert read(front + spoken("mp3") + lyrics + back).seconds == pytest.approx(2.0, abs=0.08)
+
+
+def archive() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("voice.wav", wav_bytes(tone(440, 1.0, 24000), 24000))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"hello, this is not audio",
+        b"{}" * 10_000,
+        b"<html><body>404</body></html>" * 100,
+        b"\0" * 100_000,
+        b"RIFF",
+        b"OggS",
+        b"fLaC",
+        b"ID3\x03\0\0\x7f\x7f\x7f\x7f",
+        archive(),
+        wav_header(24000, 0),
+        wav_header(24000),
+        wav_bytes(np.zeros(0, np.float32), 24000),
+        wav_of(form(rate=0), b"\0" * 4800),
+        wav_of(form(rate=1), b"\0" * 4800),
+        wav_of(form(rate=3999), b"\0" * 4800),
+        wav_of(form(rate=400_000), b"\0" * 4800),
+        wav_of(form(rate=0xFFFFFFFF), b"\0" * 4800),
+        wav_of(form(channels=0), b"\0" * 4800),
+        wav_of(form(channels=7, align=14), b"\0" * 4802),
+        wav_of(form(channels=255, align=510), b"\0" * 5100),
+        wav_of(form(channels=0xFFFF, align=0xFFFF), b"\0" * 70_000),
+        wav_of(form(bits=0, align=0), b"\0" * 4800),
+        wav_of(form(bits=0xFFFF, align=0xFFFF), b"\0" * 70_000),
+        wav_of(form(kind=0xABCD), b"\0" * 4800),
+        wav_of(form(kind=3, bits=32, align=4), np.array([0.0, np.nan, 0.5], "<f4").tobytes()),
+        wav_of(form(kind=3, bits=32, align=4), np.array([0.0, np.inf, 0.5], "<f4").tobytes()),
+    ],
+)
+def test_what_is_no_usable_audio_is_an_invalid_request(data: bytes) -> None:
+    assert isinstance(refusal(data), InvalidRequest)
+
+
+def test_eight_planar_channels_are_refused_and_not_touched() -> None:
+    pcm = np.zeros((8, 44100), np.float32)
+
+    assert "8 channels" in refusal(written("aac", pcm, "7.1")).message
+
+
+def test_a_change_of_the_sample_rate_on_the_way_is_refused() -> None:
+    pieces = [written("aac", tone(440, 1.0, rate), rate=rate) for rate in (44100, 24000)]
+
+    assert isinstance(refusal(b"".join(pieces)), InvalidRequest)
+
+
+@pytest.mark.parametrize("kind", ["mp3", "wav", "flac", "opus", "aac", "m4a", "alac", "webm", "mka", "aiff", "caf"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_a_truncated_file_is_called_so(kind: str, share: float) -> None:
+    data = spoken(kind, seconds=3.0)
+
+    assert "truncated" in refusal(data[: int(len(data) * share) + 1]).message
+
+
+@pytest.mark.parametrize("cut", [1, 50, 100])
+def test_an_mp3_without_a_length_header_that_ends_within_a_frame_is_truncated(cut: int) -> None:
+    encoder = Encoder("mp3")
+    data = encoder.encode(noise(2.0, 24000), 24000) + encoder.finish()
+    assert b"Xing" not in data
+    assert b"Info" not in data
+
+    assert "truncated" in refusal(data[:-cut]).message
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.95])
+def test_an_mp3_cut_between_frames_is_truncated_when_its_header_counts_more(share: float) -> None:
+    data = written("mp3", noise(5.0, 44100))
+    assert b"Info" in data[:500] or b"Xing" in data[:500]
+    step = 144 * 64000 // 44100
+
+    frames = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xfb" and at > 500]
+    cuts = [at for at in frames if at + step in frames or at + step + 1 in frames]
+
+    assert "truncated" in refusal(data[: cuts[int(len(cuts) * share)]]).message
+
+
+def test_an_mp3_that_starts_in_the_middle_is_read() -> None:
+    assert 1.0 < read(spoken("mp3")[5000:]).seconds < 2.0
+
+
+def long_mp3() -> bytes:
+    """Two hours at 8 kbit/s: frames without a bit reservoir may simply be repeated."""
+    out = io.BytesIO()
+    container = av.open(out, "w", format="mp3", container_options={"write_xing": "0", "id3v2_version": "0"})
+    stream = container.add_stream("libmp3lame", rate=8000, layout="mono", options={"reservoir": "0"})
+    assert isinstance(stream, AudioStream)
+    stream.bit_rate = 8000
+    frame = av.AudioFrame.from_ndarray(tone(440, 36.0, 8000)[None], format="fltp", layout="mono")
+    frame.sample_rate = 8000
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+    container.close()
+    return out.getvalue() * 200
+
+
+def test_a_two_hour_mp3_is_refused_quickly_and_in_bounded_memory() -> None:
+    data = long_mp3()
+    assert len(data) > 7_000_000
+
+    tracemalloc.start()
+    began = time.perf_counter()
+    error = refusal(data, max_seconds=30)
+    seconds = time.perf_counter() - began
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert isinstance(error, PayloadTooLarge)
+    assert "30 seconds" in error.message
+    assert seconds < 2
+    assert most < 8 * 2**20
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    pcm = noise(1.0, 24000)
+
+    assert read(wav_bytes(pcm, 24000), max_seconds=1.0).seconds == 1.0
+    assert isinstance(refusal(wav_bytes(pcm, 24000), max_seconds=0.999), PayloadTooLarge)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXTINF:10,\nfile://{path}\n",
+        "ffconcat version 1.0\nfile '{path}'\n",
+        "file '{path}'\n",
+        "concat:{path}|{path}",
+        "<?xml version='1.0'?><MPD><Period><AdaptationSet><Representation><BaseURL>{path}</BaseURL>"
+        "</Representation></AdaptationSet></Period></MPD>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
+        "data:audio/wav;base64,UklGRg==",
+    ],
+)
+def test_texts_that_name_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "secret.wav").write_bytes(wav_bytes(tone(440, 1.0, 24000), 24000))
+
+    refusal(text.format(path=tmp_path / "secret.wav").encode())
+
+
+BEGINNINGS = [spoken(kind, 0.3) for kind in ("mp3", "wav", "flac", "opus", "aac", "m4a", "webm", "aiff", "caf")]
+FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+
+
+def survives(data: bytes) -> None:
+    try:
+        audio = read(data)
+    except RequestError as error:
+        assert error.param == "file"
+    else:
+        assert len(audio.pcm)
+        assert np.isfinite(audio.pcm).all()
+
+
+@FUZZ
+@given(st.sampled_from([b"", b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb\x90\0", b"\x1aE\xdf\xa3"]), st.binary())
+def test_random_bytes_raise_nothing_but_request_errors(magic: bytes, data: bytes) -> None:
+    survives(magic + data)
+
+
+@FUZZ
+@given(
+    st.sampled_from(BEGINNINGS),
+    st.lists(st.tuples(st.one_of(st.integers(0, 200), st.integers(0, 20_000)), st.integers(0, 255)), max_size=30),
+    st.integers(0, 20_000),
+)
+def test_damaged_files_raise_nothing_but_request_errors(data: bytes, changes: list[tuple[int, int]], end: int) -> None:
+    damaged = bytearray(data)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    survives(bytes(damaged))
+    survives(bytes(damaged[:end]))

@@ -1,0 +1,122 @@
+"""Models from the command line, against a hub on 127.0.0.1."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from serving.cli import app
+from tests.serving.store.hub_server import COMMIT, FILES, Hub, running
+
+
+def environment(tmp_path: Path, hub: Hub, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "COQUI_TOS_AGREED"}
+    return {**kept, "KUBEVOICE_DATA": str(tmp_path), "HF_ENDPOINT": hub.endpoint, "NO_PROXY": "127.0.0.1", **more}
+
+
+def pull(tmp_path: Path, hub: Hub, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving.cli", "models", "pull", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env=environment(tmp_path, hub, **more),
+        timeout=60,
+        check=False,
+    )
+
+
+def on_a_terminal(tmp_path: Path, hub: Hub, answer: str) -> tuple[int, str]:
+    """Run a pull on a pseudo-terminal, type ``answer``; returns the exit code and what the terminal showed."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.cli", "models", "pull"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=environment(tmp_path, hub, TERM="xterm", COLUMNS="100"),
+    )
+    os.close(terminal)
+    os.write(controller, answer.encode())
+    shown = bytearray()
+    while True:
+        try:
+            shown += os.read(controller, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+    os.close(controller)
+    return process.wait(30), shown.decode(errors="replace")
+
+
+def test_a_pull_shows_the_licence_and_plain_progress_and_the_model_is_listed_as_current(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        first = pull(tmp_path, hub, "--accept-licence")
+        again = pull(tmp_path, hub, "--accept-licence")
+
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == f"xtts/xtts_v2@{COMMIT[:12]} is ready: {tmp_path}/models/xtts/xtts_v2/{COMMIT[:12]}\n"
+    assert "Coqui Public Model License" in first.stderr
+    assert "model.pth: 100 % of 1.0 MB" in first.stderr
+    assert "\x1b" not in first.stderr
+    assert "is there already and intact" in again.stdout
+
+    runner = CliRunner(env={"KUBEVOICE_DATA": str(tmp_path)})
+    (model,) = json.loads(runner.invoke(app, ["models", "list", "--json"]).stdout)
+    assert (model["kind"], model["name"], model["revision"], model["current"]) == ("xtts", "xtts_v2", COMMIT[:12], True)
+    assert model["bytes"] >= sum(map(len, FILES.values()))
+    assert runner.invoke(app, ["models", "list"]).stdout.endswith("\tcurrent\n")
+
+
+def test_without_a_terminal_the_licence_has_to_be_accepted_by_option(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        result = pull(tmp_path, hub)
+    assert result.returncode == 2
+    assert "add --accept-licence" in result.stderr
+    assert hub.requests == []
+
+
+def test_coquis_own_variable_accepts_the_licence(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        assert pull(tmp_path, hub, COQUI_TOS_AGREED="1").returncode == 0
+
+
+def test_on_a_terminal_the_licence_is_a_question_and_no_means_no(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        code, shown = on_a_terminal(tmp_path, hub, "n\n")
+    assert code == 1
+    assert "Do you accept it?" in shown
+    assert hub.requests == []
+
+
+def test_on_a_terminal_a_yes_starts_the_download_with_bars(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        code, shown = on_a_terminal(tmp_path, hub, "y\n")
+    assert code == 0, shown
+    assert "\x1b[" in shown
+    assert "model.pth" in shown
+    assert "is ready" in shown
+
+
+def test_a_hub_that_is_not_there_is_exit_code_1_with_the_way_to_do_without(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        pass
+    result = pull(tmp_path, hub, "--accept-licence", "--name", "mine")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert f"{tmp_path}/models/xtts/mine/<revision>/" in result.stderr
+
+
+@pytest.mark.parametrize("option", [("--repository", "no/such"), ("--revision", "v9"), ("--name", "../x")])
+def test_a_wrong_option_is_exit_code_2(tmp_path: Path, option: tuple[str, str]) -> None:
+    with running(Hub()) as hub:
+        result = pull(tmp_path, hub, "--accept-licence", *option)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert not list((tmp_path / "models").glob("*/*"))

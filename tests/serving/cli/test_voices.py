@@ -1,0 +1,96 @@
+"""Voices from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from serving.audio.wav import wav_bytes
+from serving.cli import app
+
+
+def voices(tmp_path: Path, *arguments: str) -> Result:
+    return CliRunner(env={"KUBEVOICE_DATA": str(tmp_path / "data")}).invoke(app, ["voices", *arguments])
+
+
+def recording(path: Path, seconds: float = 2.0) -> str:
+    time = np.arange(int(seconds * 16000)) / 16000
+    path.write_bytes(wav_bytes((0.5 * np.sin(2 * np.pi * 200 * time)).astype(np.float32), 16000))
+    return str(path)
+
+
+def test_a_voice_is_added_listed_and_removed(tmp_path: Path) -> None:
+    files = [recording(tmp_path / "one.wav"), recording(tmp_path / "two.wav", 3.0)]
+
+    added = voices(tmp_path, "add", *files, "--name", "Alice", "--language", "en", "--description", "calm")
+    assert added.exit_code == 0, added.output
+    voice_id = added.stdout.split("\t")[0]
+
+    (listed,) = json.loads(voices(tmp_path, "list", "--json").stdout)
+    assert (listed["id"], listed["name"], listed["language"], listed["description"]) == (
+        voice_id,
+        "Alice",
+        "en",
+        "calm",
+    )
+    assert listed["reference_seconds"] == pytest.approx(5.0, abs=0.01)
+    assert all(Path(path).is_file() for path in listed["references"])
+    assert len(listed["references"]) == 2
+    assert voices(tmp_path, "list").stdout.split("\t")[:4] == [voice_id, "Alice", "en", "5.0 s"]
+
+    removed = voices(tmp_path, "remove", "Alice", "--yes")
+    assert removed.stdout == f"removed Alice ({voice_id})\n"
+    assert json.loads(voices(tmp_path, "list", "--json").stdout) == []
+    assert not any(Path(path).exists() for path in listed["references"])
+
+
+def test_a_voice_can_be_removed_by_its_id(tmp_path: Path) -> None:
+    voice_id = voices(tmp_path, "add", recording(tmp_path / "a.wav"), "--name", "alice").stdout.split("\t")[0]
+    assert voices(tmp_path, "remove", voice_id, "-y").exit_code == 0
+
+
+def test_removing_without_a_terminal_needs_a_yes(tmp_path: Path) -> None:
+    voices(tmp_path, "add", recording(tmp_path / "a.wav"), "--name", "alice")
+    result = voices(tmp_path, "remove", "alice")
+    assert result.exit_code == 2
+    assert "add --yes" in result.stderr
+    assert len(json.loads(voices(tmp_path, "list", "--json").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "words"),
+    [
+        (b"PK\x03\x04 no audio", "alice", "bad.wav"),
+        (b"", "alice", "bad.wav"),
+        (None, "../alice", "name"),
+        (None, "alloy", "taken by a built-in voice"),
+        (None, "default", "taken by a built-in voice"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_adds_nothing(
+    tmp_path: Path, content: bytes | None, name: str, words: str
+) -> None:
+    recording(tmp_path / "bad.wav")
+    if content is not None:
+        (tmp_path / "bad.wav").write_bytes(content)
+    result = voices(tmp_path, "add", str(tmp_path / "bad.wav"), "--name", name)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not list((tmp_path / "data").glob("voices/*/*"))
+
+
+def test_a_taken_name_is_refused(tmp_path: Path) -> None:
+    file = recording(tmp_path / "a.wav")
+    assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 0
+    assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 2
+
+
+def test_an_empty_list_says_how_to_begin(tmp_path: Path) -> None:
+    result = voices(tmp_path, "list")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "kubevoice voices add" in result.stderr

@@ -1,0 +1,48 @@
+import socket
+
+import pytest
+
+from serving.errors import ConfigurationError
+from serving.local import check_exposure, ready_text, usable_port
+from serving.settings import Settings, load_settings
+
+
+def settings(**http: object) -> Settings:
+    return load_settings({"http": http})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    check_exposure(settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "voice.example.org"])
+def test_other_addresses_are_refused_without_keys(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="--allow-unauthenticated") as failure:
+        check_exposure(settings(host=host))
+    assert failure.value.param == "http.host"
+
+
+def test_other_addresses_are_allowed_when_the_user_says_so() -> None:
+    check_exposure(settings(host="0.0.0.0", allow_unauthenticated=True))
+
+
+def test_port_zero_becomes_a_free_port() -> None:
+    port = usable_port(settings(port=0))
+    with socket.create_server(("127.0.0.1", port)):
+        assert port > 0
+
+
+def test_a_taken_port_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="--port"):
+        usable_port(settings(port=taken.getsockname()[1]))
+
+
+def test_an_unknown_host_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.invalid"):
+        usable_port(settings(host="nowhere.invalid"))
+
+
+def test_the_ready_text_has_a_curl_for_the_right_address() -> None:
+    text = ready_text(settings(port=9123), "espeak")
+    assert "curl -sf http://127.0.0.1:9123/v1/audio/speech" in text
