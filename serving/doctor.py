@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,20 +110,23 @@ def check_device(settings: Settings) -> Check:
     import torch
 
     wanted = settings.xtts.device
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available() and not DRIVER_FILE.exists()):
+    with warnings.catch_warnings():  # torch tells of an old driver by a warning; here it is a finding
+        warnings.simplefilter("ignore")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not count and not DRIVER_FILE.exists()):
         return Check("device", "ok", f"CPU, {torch.get_num_threads()} threads")
-    if not torch.cuda.is_available():
+    device = torch.device("cuda" if wanted == "auto" else wanted)
+    if (device.index or 0) >= count:
         status: Status = "warning" if wanted == "auto" or settings.xtts.fallback_cpu else "failed"
         return Check(
             "device",
             status,
-            f"no GPU that torch {torch.__version__} can use{_driver()}",
+            f"{wanted} is not there: torch {torch.__version__} can use {count} GPUs{_driver()}",
             "install a driver for this CUDA build, or a torch build for the driver; or set KUBEVOICE_XTTS__DEVICE=cpu",
         )
-    device = "cuda" if wanted == "auto" else wanted
     properties = torch.cuda.get_device_properties(device)
     detail = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}{_driver()}"
-    if fault := spectrogram_fault(device):
+    if fault := spectrogram_fault(str(device)):
         status = "warning" if settings.xtts.fallback_cpu else "failed"
         return Check("device", status, f"{detail}: {fault}", "use another torch build, or KUBEVOICE_XTTS__DEVICE=cpu")
     return Check("device", "ok", detail)

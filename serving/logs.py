@@ -40,8 +40,14 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
-        fields = "".join(f" {key}={value}" for key, value in getattr(record, "fields", {}).items())
+        fields = "".join(f" {key}={_on_one_line(value)}" for key, value in getattr(record, "fields", {}).items())
         return super().formatMessage(record) + fields
+
+
+def _on_one_line(value: object) -> str:
+    """``value`` as text; a client's line breaks and escape codes, as in a path, are shown and not obeyed."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def configure_logging(settings: LogSettings) -> None:

@@ -11,12 +11,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from serving.errors import ConfigurationError
+
+Number = TypeVar("Number", int, float)
 
 PREFIX = "KUBEVOICE_"
 DELIMITER = "__"
@@ -24,8 +26,15 @@ DELIMITER = "__"
 SEED_NAMES = {"XTTS_DEVICE": "xtts.device", "XTTS_FALLBACK_CPU": "xtts.fallback_cpu"}
 """Environment names of the original system that keep working."""
 
-SERVICE_LINK = re.compile(r"KUBEVOICE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
-"""What Kubernetes injects into every pod beside a Service whose name starts with kubevoice; never a setting."""
+SERVICE_LINK = re.compile(r"KUBEVOICE_(\w+_)?((SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)=|PORT=\w+://)")
+"""What Kubernetes injects into every pod beside a Service whose name starts with kubevoice; never a setting. The value
+of the last tells it from a misspelt KUBEVOICE_HTTP__PORT."""
+
+
+def _not_below(lower: str, value: Number, info: ValidationInfo) -> Number:
+    if value < info.data.get(lower, value):
+        raise ValueError(f"must be at least {lower}, which is {info.data[lower]:g}")
+    return value
 
 
 class Section(BaseModel):
@@ -46,16 +55,23 @@ class LimitSettings(Section):
     input_chars: int = Field(4096, ge=1, description="Longest text of one speech request, in characters")
     upload_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Largest reference audio file, in bytes")
     reference_min_s: float = Field(1.0, gt=0, description="Shortest reference audio, in seconds")
-    reference_max_s: float = Field(120.0, gt=0, description="Longest reference audio, in seconds")
+    reference_max_s: float = Field(
+        120.0, gt=0, validate_default=True, description="Longest reference audio, in seconds"
+    )
     ongoing_per_replica: int = Field(16, ge=1, description="Requests one speech replica works on at a time")
     queued_per_ingress: int = Field(64, ge=0, description="Requests one ingress replica holds before it answers 429")
+
+    @field_validator("reference_max_s")
+    @classmethod
+    def _not_below_the_shortest(cls, value: float, info: ValidationInfo) -> float:
+        return _not_below("reference_min_s", value, info)
 
 
 class VoiceSettings(Section):
     default: str = Field("default", description="Voice that `default` stands for: a preset, a voice id or a voice name")
     language: str = Field("en", description="Language when neither the request nor the voice names one")
     aliases: dict[str, str] = Field(
-        default_factory=dict, description='Further voice names and what they stand for, as JSON: {"alloy": "en-gb"}'
+        default_factory=dict, description='Further voice names and what they stand for, as JSON: {"alloy": "f2"}'
     )
 
 
@@ -68,9 +84,14 @@ class XttsSettings(Section):
 class ReplicaSettings(Section):
     ingress: int = Field(1, ge=1, description="Ingress replicas")
     min: int = Field(1, ge=0, description="Fewest speech replicas")
-    max: int = Field(1, ge=1, description="Most speech replicas")
+    max: int = Field(1, ge=1, validate_default=True, description="Most speech replicas")
     gpus: float = Field(1.0, ge=0, description="GPUs of one XTTS replica; 0 on the CPU")
     cpus: float = Field(1.0, ge=0, description="CPUs of one speech replica")
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_the_fewest(cls, value: int, info: ValidationInfo) -> int:
+        return _not_below("min", value, info)
 
 
 class DatabaseSettings(Section):
@@ -122,6 +143,12 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
             values[section] = {key: os.environ[old], **values.get(section, {})}
     try:
         return Settings(**values)
+    except SettingsError:
+        name = f"{PREFIX}VOICES{DELIMITER}ALIASES"  # the only one that is written as JSON
+        raise ConfigurationError(
+            f'setting voices.aliases ({name}): expected JSON like {{"alloy": "f2"}} (got {os.environ.get(name)!r})',
+            param="voices.aliases",
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -144,8 +171,9 @@ def setting_rows(model: type[BaseModel] = Settings, prefix: str = "") -> Iterato
 
 def _refuse_unknown_variables() -> None:
     known = {name for name, _, _ in setting_rows()}
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in known and not SERVICE_LINK.fullmatch(name):
-            near = difflib.get_close_matches(name, known, n=1)
+    for name, value in os.environ.items():
+        key = name.upper()  # pydantic-settings takes either case
+        if key.startswith(PREFIX) and key not in known and not SERVICE_LINK.match(f"{key}={value}"):
+            near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; docs/settings.md lists the known ones"
             raise ConfigurationError(f"unknown setting {name}{hint}", param=name)

@@ -20,16 +20,26 @@ from serving.store.voices import VoiceStore
 DESCRIPTION = """Text to speech in OpenAI's convention. Point an OpenAI client's `base_url` at `/v1`.
 Errors are OpenAI's error object and carry an `X-Request-ID` header."""
 
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be served as it is; `param` names the field"},
+    "5XX": {"model": ErrorBody, "description": "The engine or the volume failed"},
+    429: {"model": ErrorBody, "description": "At capacity: try again after `Retry-After` seconds"},
+    503: {"model": ErrorBody, "description": "Cannot speak at the moment: try again after `Retry-After` seconds"},
+}
+
 
 def build_app(engine: SpeechService, store: VoiceStore, settings: Settings, metrics: Metrics) -> FastAPI:
     """The application with all routes, error handlers and middleware."""
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": ErrorBody} for status in (400, 404, 413, 429, 500, 503)
-    }
-    app = FastAPI(title="kubevoice", version=__version__, description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(
+        title="kubevoice",
+        version=__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.context = Context(engine, store, settings, metrics)
     for router in (speech.router, voices.router, models.router):
-        app.include_router(router, responses=errors)
+        app.include_router(router, responses=ERRORS)
     app.include_router(health.router)
     add_error_handlers(app)
     app.add_middleware(RequestLog, context=app.state.context)

@@ -10,14 +10,21 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from serving.api.context import Context
-from serving.errors import KubevoiceError, Overloaded, Unavailable
+from serving.errors import KubevoiceError, Overloaded, PayloadTooLarge, Unavailable
 from serving.metrics import REFUSALS
 
 logger = logging.getLogger(__name__)
 
 TYPES = {404: "not_found_error", 429: "rate_limit_error"}
+CODES = {400: "invalid_body", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+
+INTERNAL_ERROR = "the server failed on this request; its log has the cause"
+
+ECHO_CHARS = 100
+"""How much of a client's own words an error repeats."""
 
 
 def error_body(status: int, message: str, param: str | None, code: str) -> dict[str, Any]:
@@ -56,23 +63,28 @@ async def _domain_error(request: Request, error: Exception) -> JSONResponse:
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = ".".join(path) or None
     if first["type"] == "json_invalid":
         return refusal(request, 400, f"the body is not JSON: {first['ctx']['error']}", None, "invalid_json")
-    message = f"{param}: {first['msg']}" if param else f"the request body is not usable: {first['msg']}"
+    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(path)[:ECHO_CHARS] or None
+    if param is None:
+        message = f"the body is not usable: {first['msg']}; send an object with Content-Type: application/json"
+        return refusal(request, 400, message, None, "invalid_body")
+    reason = "send it as a file, with a file name" if "UploadFile" in first["msg"] else first["msg"]
     code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_value")
-    return refusal(request, 400, message, param, code)
+    return refusal(request, 400, f"{param}: {reason}", param, code)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}.get(error.status_code, "http_error")
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    if isinstance(error.__cause__, PayloadTooLarge | ClientDisconnect):
+        raise error.__cause__  # FastAPI takes what the middleware raises while it reads the body for a bad body
+    code = CODES.get(error.status_code, "http_error")
+    message = f"{request.method} {request.scope['path']}"[:ECHO_CHARS] + f": {error.detail}"
     return refusal(request, error.status_code, message, None, code, error.headers)
 
 
 async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
     """A bug: logged with its trace, answered without one."""
     logger.error("unexpected error", exc_info=error)
-    return refusal(request, 500, "the server failed on this request; its log has the cause", None, "internal_error")
+    return refusal(request, 500, INTERNAL_ERROR, None, "internal_error")

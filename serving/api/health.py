@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from serving.api.context import Ctx
 from serving.api.schemas import ErrorBody, Health, Ready
-from serving.errors import Unavailable
+from serving.errors import KubevoiceError, Unavailable
 
 router = APIRouter(tags=["health"])
 
@@ -31,6 +31,8 @@ async def readyz(context: Ctx) -> Ready:
             info = await context.info()
     except TimeoutError:
         raise Unavailable(f"the engine did not answer within {READY_TIMEOUT_S:g} s") from None
+    except KubevoiceError as error:
+        raise Unavailable(error.message) from error
     return Ready(status="ready", engine=info.name, model=info.model, revision=info.revision, device=info.device)
 
 

@@ -9,7 +9,7 @@ import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.context import Context
@@ -17,12 +17,20 @@ from serving.api.errors import refusal, unexpected_error
 from serving.errors import PayloadTooLarge
 from serving.logs import request_id
 from serving.metrics import REQUEST_SECONDS, REQUESTS
+from serving.settings import LimitSettings
 
 logger = logging.getLogger(__name__)
 
 SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-FORM_OVERHEAD_BYTES = 64 * 1024
-"""What a multipart body may hold beside the file."""
+DIGITS = re.compile(r"[0-9]+")
+OVERHEAD_BYTES = 64 * 1024
+"""What a body may hold beside its file or text."""
+
+CHAR_BYTES = 12
+"""The longest that JSON can write a character: an escaped surrogate pair."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that metrics name: a client's inventions would each be a time series for ever."""
 
 CLIENT_CLOSED = 499
 """The status, by nginx's convention, of a request whose client left."""
@@ -37,7 +45,6 @@ class RequestLog:
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
         self.context = context
-        self.limit = context.settings.limits.upload_bytes + FORM_OVERHEAD_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +53,7 @@ class RequestLog:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         token = request_id.set(given if SAFE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}")
-        exchange = _Exchange(scope, receive, send, self.limit)
+        exchange = _Exchange(scope, receive, send, self.context.settings.limits)
         try:
             await self._answer(exchange)
         finally:
@@ -59,9 +66,13 @@ class RequestLog:
             exchange.check_declared_size()
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
-            exchange.status = CLIENT_CLOSED
+            exchange.left = True
             raise
+        except ClientDisconnect:
+            exchange.left = True
         except PayloadTooLarge as error:
+            if exchange.started:
+                raise
             response = refusal(request, error.status, error.message, error.param, error.code)
             await response(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # the last line of defence: a bug becomes a plain 500
@@ -73,14 +84,16 @@ class RequestLog:
     def _record(self, exchange: _Exchange) -> None:
         route = getattr(exchange.scope.get("route"), "path", "unmatched")
         method = exchange.scope["method"]
+        label = method if method in METHODS else "other"
+        status = CLIENT_CLOSED if exchange.left else exchange.status
         seconds = time.perf_counter() - exchange.began
-        self.context.metrics.add(REQUESTS, method=method, route=route, status=str(exchange.status))
-        self.context.metrics.observe(REQUEST_SECONDS, seconds, method=method, route=route)
+        self.context.metrics.add(REQUESTS, method=label, route=route, status=str(status))
+        self.context.metrics.observe(REQUEST_SECONDS, seconds, method=label, route=route)
         if route not in QUIET:
             fields = {
                 "method": method,
                 "path": exchange.scope["path"],
-                "status": exchange.status,
+                "status": status,
                 "seconds": round(seconds, 4),
                 **exchange.scope.get("log_fields", {}),
             }
@@ -88,25 +101,28 @@ class RequestLog:
 
 
 class _Exchange:
-    """One request and response, observed."""
+    """One request and response, observed; ``left``: the client went before the response's end."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: LimitSettings) -> None:
         self.scope = scope
         self.status = 500
-        self.started = False
+        self.started = self.ended = self.left = False
         self.began = time.perf_counter()
         self._receive = receive
         self._send = send
-        self._limit = limit
         self._received = 0
+        self._form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+        self._limit = OVERHEAD_BYTES + (limits.upload_bytes if self._form else limits.input_chars * CHAR_BYTES)
 
     def check_declared_size(self) -> None:
-        declared = Headers(scope=self.scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._limit:
+        declared = Headers(scope=self.scope).get("content-length", "")
+        if DIGITS.fullmatch(declared) and (len(declared) > 18 or int(declared) > self._limit):
             raise self._too_large()
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if message["type"] == "http.disconnect" and not self.ended:
+            self.left = True
         self._received += len(message.get("body", b""))
         if self._received > self._limit:
             raise self._too_large()
@@ -117,9 +133,10 @@ class _Exchange:
             self.started = True
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-ID"] = request_id.get() or ""
+        elif not message.get("more_body", False):
+            self.ended = True
         await self._send(message)
 
     def _too_large(self) -> PayloadTooLarge:
-        form = Headers(scope=self.scope).get("content-type", "").startswith("multipart/")
-        field = "audio_sample" if form else "input"
-        return PayloadTooLarge(f"{field}: the body is larger than the {self._limit:,} bytes this server takes", field)
+        field, what = ("audio_sample", "form") if self._form else ("input", "body")
+        return PayloadTooLarge(f"{field}: the {what} is larger than the {self._limit:,} bytes this server takes", field)

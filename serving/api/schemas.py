@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 VoiceName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -20,7 +29,17 @@ class VoiceReference(BaseModel):
 class SpeechBody(BaseModel):
     """Body of ``POST /v1/audio/speech``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"model": "tts-1", "input": "Hello from kubevoice.", "voice": "alloy"},
+                {"model": "auto", "input": "Guten Morgen!", "voice": "default", "language": "de", "speed": 1.25},
+                {"model": "auto", "input": "Raw samples.", "voice": "default", "response_format": "pcm", "seed": 7},
+                {"model": "auto", "input": "Events.", "voice": {"id": "alloy"}, "stream_format": "sse"},
+            ]
+        },
+    )
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         description="A model id from GET /v1/models, or an alias: auto, tts-1, tts-1-hd, gpt-4o-mini-tts"
@@ -48,6 +67,15 @@ class SpeechBody(BaseModel):
     top_k: int | None = Field(None, ge=1, le=1024, description="Extension: XTTS top-k")
     top_p: float | None = Field(None, gt=0, le=1.0, description="Extension: XTTS top-p")
     repetition_penalty: float | None = Field(None, ge=1.0, le=20.0, description="Extension: XTTS repetition penalty")
+
+    @field_validator("voice", mode="wrap")
+    @classmethod
+    def _say_both_forms(cls, value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            # pydantic's own error is about only one of the two forms, and its path names the form.
+            raise PydanticCustomError("voice", 'give a name of 1 to 128 characters, or {"id": "..."}') from None
 
     @property
     def voice_name(self) -> str:

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from serving.api.context import Context, Ctx
 from serving.api.schemas import SpeechBody
-from serving.api.streaming import AudioStream
+from serving.api.streaming import AudioStream, SpeechResponse
 from serving.audio.encode import FORMATS
 from serving.engines.base import EngineInfo, Sampling, SpeechRequest, Voice
 from serving.errors import InvalidRequest, NotFound, PayloadTooLarge
@@ -20,6 +20,14 @@ router = APIRouter(tags=["speech"])
 
 AUDIO: dict[str, Any] = {
     "description": "The audio, streamed while it is made, or server-sent events with `stream_format: sse`",
+    "headers": {
+        "X-Kubevoice-Engine": {"description": "What really spoke", "schema": {"type": "string"}},
+        "X-Kubevoice-Model": {"description": "Its model and revision", "schema": {"type": "string"}},
+        "X-Kubevoice-Warning": {
+            "description": "What the request asked for and this engine does not do; absent if nothing",
+            "schema": {"type": "string"},
+        },
+    },
     "content": {
         **{name.media_type: {"schema": {"type": "string", "format": "binary"}} for name in FORMATS.values()},
         "text/event-stream": {"schema": {"type": "string"}},
@@ -38,7 +46,7 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
     )
     speech = speech_request(body, voice, context)
     stream = AudioStream(context.engine.stream(speech), body.response_format, info.model, context.metrics)
-    await stream.open()
+    await stream.open_for(request.receive)
     request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
     headers = {
         "X-Kubevoice-Engine": info.name,
@@ -49,8 +57,8 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
     if warnings := engine_warnings(body, voice, info):
         headers["X-Kubevoice-Warning"] = "; ".join(warnings)
     if body.stream_format == "sse":
-        return StreamingResponse(stream.events(), media_type="text/event-stream", headers=headers)
-    return StreamingResponse(stream.audio(), media_type=FORMATS[body.response_format].media_type, headers=headers)
+        return SpeechResponse(stream, stream.events(), "text/event-stream", headers)
+    return SpeechResponse(stream, stream.audio(), FORMATS[body.response_format].media_type, headers)
 
 
 def speech_request(body: SpeechBody, voice: Voice, context: Context) -> SpeechRequest:

@@ -7,13 +7,18 @@ import base64
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
-from serving.api.errors import error_body
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from serving.api.errors import INTERNAL_ERROR, error_body
 from serving.audio.encode import Encoder
 from serving.engines.base import SpeechChunk
-from serving.errors import InvalidRequest, KubevoiceError
+from serving.errors import EngineError, InvalidRequest, KubevoiceError
 from serving.metrics import AUDIO_SECONDS, BROKEN, CANCELLED, FIRST_AUDIO, REAL_TIME_FACTOR, Metrics
 
 logger = logging.getLogger(__name__)
@@ -29,11 +34,20 @@ class Usage:
     engine_s: float = 0.0
 
 
+class Ending(Enum):
+    """How a stream came to its end; until it is known, the client has left."""
+
+    LEFT = "left"
+    COMPLETE = "complete"
+    REFUSED = "refused"
+    BROKEN = "broken"
+
+
 class AudioStream:
     """Encodes ``chunks`` into ``format`` as they come.
 
     ``open()`` waits for the first bytes, so that an engine's error is still a status code; ``audio()`` or ``events()``
-    then yields everything. Leaving either closes the engine's generator, which stops its work.
+    then yields everything. ``close()`` ends the engine's generator, which stops its work; call it in any case.
     """
 
     def __init__(
@@ -45,7 +59,8 @@ class AudioStream:
         self._labels = {"model": model, "format": audio_format}
         self._metrics = metrics
         self._first = b""
-        self._finished = False
+        self._finished = self._closed = False
+        self._ending = Ending.LEFT
         self._began = time.perf_counter()
 
     async def open(self) -> None:
@@ -54,44 +69,63 @@ class AudioStream:
             self._first = await self._next()
             if not self.usage.audio_s:
                 raise InvalidRequest("input has nothing that can be spoken", param="input")
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._ending = Ending.REFUSED
             await self.close()
             raise
         self._metrics.observe(FIRST_AUDIO, time.perf_counter() - self._began, **self._labels)
 
-    def audio(self) -> AsyncIterator[bytes]:
+    async def open_for(self, receive: Receive) -> None:
+        """Like ``open()``, but raises ClientDisconnect, and stops the work, as soon as the client has left."""
+        opening = asyncio.create_task(self.open())
+        leaving = asyncio.create_task(_disconnect(receive))
+        try:
+            await asyncio.wait((opening, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise ClientDisconnect
+            opening.result()
+        finally:
+            opening.cancel()
+            leaving.cancel()
+            await asyncio.gather(opening, leaving, return_exceptions=True)
+
+    def audio(self) -> AsyncGenerator[bytes, None]:
         """The file's bytes. A failure after the first byte breaks the connection: there is no other sign in HTTP."""
         return self._emit(lambda data: data, lambda: b"", None)
 
-    def events(self) -> AsyncIterator[bytes]:
+    def events(self) -> AsyncGenerator[bytes, None]:
         """Server-sent events: speech.audio.delta ..., then speech.audio.done with the usage, or an error event."""
         return self._emit(_delta, self._done, _failure)
 
     async def close(self) -> None:
-        """Stop the engine's work for this stream and free the encoder."""
-        await self._chunks.aclose()
-        self._encoder.close()
+        """Stop the engine's work for this stream and free the encoder; may be called again."""
+        if not self._closed:
+            self._closed = True
+            self._record()
+        try:
+            await self._chunks.aclose()
+        finally:
+            self._encoder.close()
 
     async def _emit(
         self,
         wrap: Callable[[bytes], bytes],
         ending: Callable[[], bytes],
-        failure: Callable[[KubevoiceError], bytes] | None,
-    ) -> AsyncIterator[bytes]:
+        failure: Callable[[Exception], bytes] | None,
+    ) -> AsyncGenerator[bytes, None]:
         try:
             data = self._first
             while data:
                 yield wrap(data)
                 data = await self._next()
+            self._ending = Ending.COMPLETE
             if end := ending():
                 yield end
-            self._complete()
-        except (GeneratorExit, asyncio.CancelledError):
-            self._metrics.add(CANCELLED, model=self._labels["model"])
-            raise
-        except KubevoiceError as error:
-            self._metrics.add(BROKEN, model=self._labels["model"])
-            logger.error("speech stream broke after its first byte: %s", error)
+        except Exception as error:
+            self._ending = Ending.BROKEN
+            unexpected = not isinstance(error, KubevoiceError)
+            logger.error("speech stream broke after its first byte: %s", error, exc_info=unexpected)
             if failure is None:
                 raise
             yield failure(error)
@@ -115,10 +149,15 @@ class AudioStream:
                 return data
         return b""
 
-    def _complete(self) -> None:
+    def _record(self) -> None:
+        model = self._labels["model"]
         self._metrics.add(AUDIO_SECONDS, self.usage.audio_s, **self._labels)
-        factor = self.usage.engine_s / max(self.usage.audio_s, 1e-3)
-        self._metrics.observe(REAL_TIME_FACTOR, factor, model=self._labels["model"])
+        if self._ending is Ending.COMPLETE:
+            self._metrics.observe(REAL_TIME_FACTOR, self.usage.engine_s / self.usage.audio_s, model=model)
+        elif self._ending is Ending.LEFT:
+            self._metrics.add(CANCELLED, model=model)
+        elif self._ending is Ending.BROKEN:
+            self._metrics.add(BROKEN, model=model)
 
     def _done(self) -> bytes:
         tokens = {
@@ -129,12 +168,39 @@ class AudioStream:
         return _event({"type": "speech.audio.done", "usage": tokens})
 
 
+class SpeechResponse(StreamingResponse):
+    """Sends ``content``, which comes from ``stream``, and closes both however the response ends.
+
+    Starlette leaves a generator whose client is gone to the garbage collector.
+    """
+
+    def __init__(
+        self, stream: AudioStream, content: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(content, media_type=media_type, headers=headers)
+        self._stream = stream
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._content.aclose()
+            await self._stream.close()  # the generator does it too, unless it never began
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _delta(data: bytes) -> bytes:
     return _event({"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()})
 
 
-def _failure(error: KubevoiceError) -> bytes:
-    return _event({"type": "error", **error_body(error.status, error.message, error.param, error.code)})
+def _failure(error: Exception) -> bytes:
+    known = error if isinstance(error, KubevoiceError) else EngineError(INTERNAL_ERROR)
+    return _event({"type": "error", **error_body(known.status, known.message, known.param, known.code)})
 
 
 def _event(body: dict[str, object]) -> bytes:

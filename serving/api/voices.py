@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, UploadFile
@@ -14,6 +15,7 @@ from serving.engines.base import EngineInfo
 from serving.errors import Conflict, InvalidRequest, KubevoiceError, NotFound, RequestError
 from serving.selection import DEFAULT_TENANT, OPENAI_VOICES, reserved_names, voice_of
 from serving.settings import VoiceSettings
+from serving.store.profile import clean_name
 from serving.store.voices import VoiceProfile
 from serving.voices import prepare_reference
 
@@ -42,8 +44,9 @@ async def create_voice(
 ) -> VoiceCard:
     """Keep a reference voice. Its conditioning is computed at once, so that the first sentence does not wait."""
     info = await context.info()
+    name = clean_name(name)
     if name.lower() in reserved_names(info, context.settings.voices):
-        raise Conflict(f"the name {name!r} is taken by a built-in voice", param="name", code="voice_exists")
+        raise Conflict(f"the name {name!r} is taken by a built-in voice; choose another", param="name")
     check_language(language, info)
     wav, seconds = await asyncio.to_thread(
         prepare_reference, await audio_sample.read(), context.settings.limits, "audio_sample"
@@ -64,8 +67,11 @@ async def create_voice(
 
 @router.get("/v1/audio/voices/{voice_id}")
 async def get_voice(voice_id: str, context: Ctx) -> VoiceCard:
-    """One uploaded voice, by id or name."""
-    return _card(await asyncio.to_thread(context.voices.get, DEFAULT_TENANT, voice_id))
+    """One voice of the list, by id or name."""
+    named = _named_voices(await context.info(), context.settings.voices)
+    if built_in := next((card for card in named if card.id == voice_id), None):
+        return built_in
+    return _card(await _stored(voice_id, context))
 
 
 @router.delete("/v1/audio/voices/{voice_id}")
@@ -73,7 +79,7 @@ async def delete_voice(voice_id: str, context: Ctx) -> DeletedVoice:
     """Delete an uploaded voice with everything computed from it; speech in progress finishes."""
     info = await context.info()
     try:
-        profile = await asyncio.to_thread(context.voices.get, DEFAULT_TENANT, voice_id)
+        profile = await _stored(voice_id, context)
         await asyncio.to_thread(context.voices.delete, DEFAULT_TENANT, profile.id)
     except NotFound:
         if voice_id.lower() in reserved_names(info, context.settings.voices):
@@ -90,15 +96,25 @@ def check_language(language: str | None, info: EngineInfo) -> None:
         )
 
 
+async def _stored(voice_id: str, context: Context) -> VoiceProfile:
+    try:
+        return await asyncio.to_thread(context.voices.get, DEFAULT_TENANT, voice_id)
+    except NotFound as error:
+        raise NotFound(error.message, "voice_id", "voice_not_found") from None
+
+
 async def _prepare(profile: VoiceProfile, context: Context) -> None:
     try:
         await context.engine.prepare(voice_of(profile))
-    except RequestError:
-        await asyncio.to_thread(context.voices.delete, profile.tenant, profile.id)
+    except BaseException as error:
+        if isinstance(error, KubevoiceError) and not isinstance(error, RequestError):
+            # The voice is good and kept: its conditioning is computed on first use instead.
+            logger.warning("conditioning of %s is postponed: %s", profile.id, error)
+            return
+        # Unusable, a bug, or a client that left: it never learns the id, and its next try must not find the name taken.
+        with suppress(NotFound):
+            await asyncio.to_thread(context.voices.delete, profile.tenant, profile.id)
         raise
-    except KubevoiceError as error:
-        # The voice is good and kept: its conditioning is computed on first use instead.
-        logger.warning("conditioning of %s is postponed: %s", profile.id, error)
 
 
 def _card(profile: VoiceProfile) -> VoiceCard:

@@ -44,14 +44,13 @@ class AudioFormat:
     header: bytes = b""
 
 
-# No bit reservoir: a frame then never waits for the next one.
-_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {"reservoir": "0"}, {"id3v2_version": "0", "write_xing": "0"})
+_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {}, {"id3v2_version": "0", "write_xing": "0"})
 # ogg's own page of one second would hold back a second of audio. The duration is in microseconds.
 _OPUS = Codec("libopus", "ogg", "flt", 48_000, {}, {"page_duration": "40000"})
 _AAC = Codec("aac", "adts", "fltp", 96_000)
 # Level 2 takes blocks of 24 ms instead of 96 ms; levinson is the better predictor of the levels above.
 _FLAC = Codec(
-    "flac", "flac", "s16", 0, {"lpc_type": "levinson"}, {"metadata_header_padding": "0"}
+    "flac", "flac", "s16", 0, {"compression_level": "2", "lpc_type": "levinson"}, {"metadata_header_padding": "0"}
 )
 
 FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
@@ -148,8 +147,8 @@ class _CodecWriter:
             self._sink,
             mode="w",
             format=codec.muxer,
-            # flush_packets: PyAV's buffer is filled before it is written. bitexact: the same audio is the same bytes.
-            container_options={"flush_packets": "1", "fflags": "+bitexact", **codec.muxer_options},
+            # bitexact: the same audio gives the same bytes, without a random serial number and ffmpeg's version.
+            container_options={"fflags": "+bitexact", **codec.muxer_options},
         )
         stream = self._container.add_stream(
             codec.encoder, rate=OUTPUT_RATE, options=dict(codec.encoder_options), layout="mono"

@@ -23,6 +23,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import BpeTrainer
 
+from serving.engines.xtts.checkpoint import quiet_transformers
+
 Size = Literal["tiny", "full"]
 LANGUAGES = ["en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "hu", "ko", "ja", "hi"]
 SPEAKERS = ("Ada", "Berta", "Carl")
@@ -149,7 +151,8 @@ def _state(config_file: Path, size: Size) -> dict[str, torch.Tensor]:
     # The vocoder's width is an argument that no configuration reaches.
     xtts.HifiDecoder = functools.partial(HifiDecoder, upsample_initial_channel_decoder=VOCODER_WIDTH[size])
     try:
-        model = xtts.Xtts(config)
+        with quiet_transformers():
+            model = xtts.Xtts(config)
     finally:
         xtts.HifiDecoder = stock
     with torch.no_grad():

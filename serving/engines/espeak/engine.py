@@ -103,7 +103,12 @@ class EspeakEngine(SpeechEngine):
             return library.synthesise(text, language, variant, rate)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            job = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError:
+            self._waiting.pop(ticket)
+            raise Unavailable("espeak is closed") from None
+        try:
+            return await job
         finally:
             self._waiting.pop(ticket, None)
 

@@ -64,7 +64,7 @@ def variants() -> tuple[str, ...]:
 
 def synthesise(text: str, language: str, variant: str, words_per_minute: int) -> Pcm:
     """Speak ``text``; float32 [samples] at ``SAMPLE_RATE``. Blocks for about 1 % of the audio's duration."""
-    data = text.encode()
+    data = text.encode(errors="replace")  # a lone surrogate, which UTF-8 cannot write, becomes a question mark
     blocks: list[Pcm] = []
 
     def receive(samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int | None) -> int:
@@ -94,8 +94,10 @@ def _library() -> Iterator[ctypes.CDLL]:
             rate = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, folder, INITIALIZE_DONT_EXIT)
             if rate != SAMPLE_RATE:
                 raise EngineError(f"espeak-ng did not start with the data in {folder.decode()} (code {rate})")
-            yield library
-            library.espeak_Terminate()
+            try:
+                yield library
+            finally:
+                library.espeak_Terminate()
         finally:
             _ctypes.dlclose(library._handle)
 

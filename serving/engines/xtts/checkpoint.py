@@ -8,6 +8,7 @@ its weights.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,10 @@ def load_checkpoint(directory: Path, device: torch.device) -> LoadedXtts:
     tokenizer = _read_tokenizer(vocab, config)
     weights_file, weights = read_weights(directory)
     _check_vocabulary(vocab, tokenizer.get_number_tokens(), weights_file, weights)
-    model = _build(config, tokenizer, directory / "config.json", weights)
-    check_shapes(weights_file, weights, model.state_dict())
     speakers_file = directory / "speakers_xtts.pth"
     speakers = _read_speakers(speakers_file, config) if speakers_file.exists() else {}
+    model = _build(config, tokenizer, directory / "config.json", weights)
+    check_shapes(weights_file, weights, model.state_dict())
     _fill(model, weights_file, weights, device)
     return LoadedXtts(model, config, speakers, device)
 
@@ -83,9 +84,12 @@ def _read_config(path: Path) -> XttsConfig:
 
     config = XttsConfig()
     try:
-        config.load_json(str(path))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-        raise ModelFilesError(f"{path} is not an XTTS configuration ({error!r}); restore the original file") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # coqpit puts a default for a wrong value and only warns
+            config.load_json(str(path))
+    except (UserWarning, OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFilesError(f"{path} is not an XTTS configuration ({reason}); restore the original file") from error
     if config.model != "xtts" or not config.languages:
         raise ModelFilesError(f'{path} describes a model of kind "{config.model}"; expected "xtts" with languages')
     return config
@@ -175,7 +179,7 @@ def _fill(model: Xtts, path: Path, weights: dict[str, torch.Tensor], device: tor
         # Integer tensors are the batch norms' counters.
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
         weights[key] = tensor.to(device, dtype, copy=True)
-        if not weights[key].isfinite().all():
+        if not weights[key].sum().isfinite():
             raise ModelFilesError(f"{path}: {key} has values that are not finite; take the weights from another step")
     model.load_state_dict(weights, strict=True, assign=True)
     with quiet_transformers():

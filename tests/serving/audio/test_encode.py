@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.audio.encode import FORMATS, OUTPUT_RATE, Encoder
-from serving.audio.pcm import Pcm
+from serving.audio.pcm import Pcm, to_float32
 from serving.errors import EngineError
 from tests.audio_measure import decode_any, dominant_frequency, noise, rms, tone
 
@@ -30,7 +30,7 @@ def encoded(name: str, chunks: Iterable[Pcm], rate: int = OUTPUT_RATE) -> bytes:
 
 def decoded(name: str, data: bytes) -> tuple[Pcm, int]:
     if name == "pcm":
-        return np.frombuffer(data, "<i2").astype(np.float32) / 32768, OUTPUT_RATE
+        return to_float32(np.frombuffer(data, "<i2")), OUTPUT_RATE
     return decode_any(data)
 
 
@@ -118,7 +118,7 @@ def test_chunks_of_any_size_give_the_same_bytes(name: str, rate: int, sizes: lis
 def test_lossless_formats_keep_every_sample(name: str) -> None:
     samples = np.random.default_rng(0).integers(-32768, 32768, 10_000).astype(np.int16)
 
-    pcm, _ = decoded(name, encoded(name, [samples.astype(np.float32) / 32768]))
+    pcm, _ = decoded(name, encoded(name, [to_float32(samples)]))
 
     assert np.array_equal(pcm * 32768, samples)
 

@@ -36,7 +36,7 @@ if os.geteuid() == 0:
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""Becomes the server, which the kernel stops when the tests are gone: a killed test run leaves no process behind."""
+"""Becomes a program that the kernel stops when the tests are gone: a killed test run leaves no process behind."""
 
 SETTINGS = {
     "listen_addresses": "",
@@ -54,13 +54,8 @@ def temporary_postgres() -> Iterator[URL]:
     base = Path(tempfile.mkdtemp(prefix="kubevoice-pg-", dir="/tmp"))  # a socket's path has 107 bytes at most
     try:
         install = _install(base)
-        user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-        _initdb(install, base, user)
-        options = [f"--{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": base}.items()]
-        with (base / "log").open("wb") as log:
-            launch = [sys.executable, "-c", LAUNCHER, str(user.pw_uid), str(user.pw_gid)]
-            command = [*launch, install / "bin" / "postgres", "-D", base / "data", *options]
-            server = subprocess.Popen(command, cwd=base, stdout=log, stderr=log)
+        _initdb(install, base)
+        server = _start(install, base)
         try:
             url = URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(base)})
             _wait_until_ready(server, base)
@@ -88,12 +83,23 @@ def empty_database(server: URL) -> Iterator[URL]:
         engine.dispose()
 
 
-def _initdb(install: Path, base: Path, user: pwd.struct_passwd) -> None:
-    arguments = ["-D", base / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
-    command = [install / "bin" / "initdb", *arguments]
-    identity = {"user": user.pw_uid, "group": user.pw_gid} if os.geteuid() == 0 else {}
-    done = subprocess.run(command, cwd=base, capture_output=True, text=True, check=False, **identity)
+def _as_server_user() -> list[str]:
+    user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    return [sys.executable, "-c", LAUNCHER, str(user.pw_uid), str(user.pw_gid)]
+
+
+def _initdb(install: Path, base: Path) -> None:
+    arguments = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "-D", str(base / "data")]
+    command = [*_as_server_user(), str(install / "bin" / "initdb"), *arguments]
+    done = subprocess.run(command, cwd=base, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def _start(install: Path, base: Path) -> subprocess.Popen[bytes]:
+    options = [f"--{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": base}.items()]
+    command = [*_as_server_user(), str(install / "bin" / "postgres"), "-D", str(base / "data"), *options]
+    with (base / "log").open("wb") as log:
+        return subprocess.Popen(command, cwd=base, stdout=log, stderr=log)
 
 
 def _install(base: Path) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,17 +43,20 @@ def test_processes_that_migrate_at_once_all_succeed(database_url: str, tmp_path:
     assert [result["error"] for result in writers.run_together(together)] == [None] * 3
 
 
-def test_threads_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    def migrate(_: int) -> list[str]:
-        database = Database(database_url)
+def test_threads_that_migrate_at_once_all_succeed(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def migrate(index: int) -> list[str]:
+        database = Database(f"sqlite:///{tmp_path / f'{index % 4}.db'}")
+        together.wait()
         try:
             database.migrate()
             return inspect(database.engine).get_table_names()
         finally:
             database.close()
 
-    with ThreadPoolExecutor(4) as pool:
-        assert all("voices" in tables for tables in pool.map(migrate, range(4)))
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(migrate, range(8))) == [["alembic_version", "voices"]] * 8
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Database) -> None:

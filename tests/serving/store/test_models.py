@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,9 @@ def test_promoting_an_unknown_revision_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("revision", ["current", "..", "a/b", "", ".hidden"])
 def test_a_revision_that_cannot_be_a_directory_is_refused(revision: str, tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    for refused in (lambda: publish(store, revision), lambda: store.promote("xtts", "base", revision)):
+    for refused in (partial(publish, store), partial(store.promote, "xtts", "base")):
         with pytest.raises(InvalidRequest) as caught:
-            refused()
+            refused(revision)
         assert caught.value.param == "revision"
     assert files_below(tmp_path) == []
 

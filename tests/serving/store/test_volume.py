@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,13 +38,14 @@ def in_small_filesystem(root: Path, then: str = "true") -> list[str]:
 @pytest.mark.parametrize("value", TRICKS)
 def test_a_name_that_is_not_one_plain_path_component_is_refused_by_field(value: str, tmp_path: Path) -> None:
     volume = Volume(tmp_path)
-    for refused, param in [
+    refusals: list[tuple[Callable[[], object], str]] = [
         (lambda: safe_name(value, "alias"), "alias"),
         (lambda: volume.models(value, "base"), "kind"),
         (lambda: volume.models("xtts", value), "model"),
         (lambda: volume.voice(value, "voice_1"), "tenant"),
         (lambda: volume.voice("acme", value), "voice"),
-    ]:
+    ]
+    for refused, param in refusals:
         with pytest.raises(InvalidRequest) as caught:
             refused()
         assert caught.value.param == param
@@ -221,8 +223,8 @@ def test_a_full_volume_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> 
 def test_a_read_only_volume_is_a_storage_error(tmp_path: Path) -> None:
     root = tmp_path / "data"
     prefix = in_small_filesystem(root, then='mount -o remount,ro "$0"')
-    for action in (writers.create, writers.publish):
-        (result,) = writers.run_together([writers.start(action, root, prefix=prefix)])
+    together = [writers.start(action, root, prefix=prefix) for action in (writers.create, writers.publish)]
+    for result in writers.run_together(together):
         assert result["error"] == "StorageError"
         assert "Read-only file system" in result["message"]
 

@@ -64,7 +64,7 @@ def test_a_read_only_directory_loads_and_stays_byte_identical(tmp_path: Path) ->
 def test_the_weights_are_copies_that_outlive_the_file(tmp_path: Path) -> None:
     model = load_checkpoint(directory_without(tmp_path), CPU).model
     with (tmp_path / "model.pth").open("r+b") as file:
-        file.write(bytes(os.path.getsize(tmp_path / "model.pth")))
+        file.write(bytes((tmp_path / "model.pth").stat().st_size))
     assert_same_weights(model, weights())
 
 

@@ -112,26 +112,29 @@ async def test_an_error_comes_after_the_items_before_it_and_spares_the_next_job(
         yield "a"
         raise ValueError("torn")
 
-    seen = []
+    stream = worker.stream(failing())
+    assert await anext(stream) == "a"
     with pytest.raises(ValueError, match="torn"):
-        async for item in worker.stream(failing()):
-            seen.append(item)  # noqa: PERF401 the items before the error are the point
-    assert seen == ["a"]
+        await anext(stream)
     assert await read(worker, sentences("B", 1, 1, [])) == ["B0.0"]
 
 
 async def test_urgent_work_goes_in_at_the_next_turn(worker: Worker) -> None:
     log: list[str] = []
-    async with contextlib.aclosing(worker.stream(sentences("A", 40, 1, log))) as stream:
-        await anext(stream)
-        waiting = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
-        await asyncio.sleep(0)
-        await worker.call(lambda: log.append("urgent"))
-        assert "B0.0" not in log
-        async for _ in stream:
-            pass
-        await waiting
-    assert log.index("urgent") < log.index("A39.0") < log.index("B0.0")
+    hold = threading.Event()
+
+    def held() -> Steps:
+        hold.wait(5)
+        yield from sentences("A", 2, 1, log)
+
+    speaking = asyncio.create_task(read(worker, held()))
+    await asyncio.sleep(0.02)
+    waiting = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
+    urgent = asyncio.create_task(worker.call(lambda: log.append("urgent")))
+    await asyncio.sleep(0.02)
+    hold.set()
+    await asyncio.gather(speaking, waiting, urgent)
+    assert log == ["A0.0", "urgent", "A1.0", "B0.0"]
 
 
 async def test_closing_ends_running_and_waiting_jobs_and_refuses_new_ones() -> None:
@@ -142,10 +145,10 @@ async def test_closing_ends_running_and_waiting_jobs_and_refuses_new_ones() -> N
     await asyncio.to_thread(worker.close)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, Unavailable) for result in results)
-    assert not worker.alive
     with pytest.raises(Unavailable, match="closed"):
         await read(worker, sentences("C", 1, 1, log))
     worker.close()
+    assert not worker.alive
 
 
 async def test_busy_is_told_only_while_there_is_work(worker: Worker) -> None:

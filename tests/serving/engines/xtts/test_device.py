@@ -1,0 +1,47 @@
+import logging
+import warnings
+
+import pytest
+import torch
+
+from serving.engines.xtts.device import select_device
+from serving.errors import ConfigurationError
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable() -> bool:
+        warnings.warn("the driver is too old", UserWarning, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", unavailable)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_and_cpu_run_without_a_gpu() -> None:
+    assert select_device("auto", fallback_cpu=False).type == "cpu"
+    assert select_device("cpu", fallback_cpu=False).type == "cpu"
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
+def test_a_missing_gpu_is_an_error_that_names_the_setting_and_the_reason(device: str) -> None:
+    with pytest.raises(ConfigurationError, match="driver is too old") as caught:
+        select_device(device, fallback_cpu=False)
+    assert caught.value.param == "xtts.device"
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_fallback_takes_the_cpu_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert select_device("cuda", fallback_cpu=True).type == "cpu"
+    assert "runs on the CPU" in caplog.text
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert select_device("auto", fallback_cpu=False) == torch.device("cuda")
+    assert select_device("cuda:1", fallback_cpu=False) == torch.device("cuda:1")
+    with pytest.raises(ConfigurationError, match="2 GPUs"):
+        select_device("cuda:2", fallback_cpu=False)
