@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 		echo "no venv module: install it (Debian: apt install python3-venv) or set PYTHON to another Python" >&2; exit 1; }
 	@echo "installing into $(VENV) (about 5 GB; minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check "pip>=25.1"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . --group dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[espeak]' --group dev
 	@touch $@
 
 serve: setup  ## start Ray Serve on loopback and print a curl that speaks; ARGS="--port 9000"

@@ -14,10 +14,6 @@ from serving.audio.pcm import Pcm
 SLOWEST, FASTEST = 0.25, 4.0
 
 
-# atempo chooses its cuts by what it has at hand: equal blocks make the result independent of the caller's chunks.
-_BLOCK = 1024
-
-
 class Tempo:
     """Speaks ``factor`` times as fast, 0.25..4, at the same pitch and sample rate; holds back about 0.1 s of audio."""
 
@@ -26,7 +22,6 @@ class Tempo:
         self._factor = factor
         self._sample_rate = sample_rate
         self._graph = None if factor == 1.0 else _graph(factor, sample_rate)
-        self._waiting = np.zeros(0, np.float32)
         self._pushed = self._fed = self._returned = 0
 
     def push(self, pcm: Pcm) -> Pcm:
@@ -49,18 +44,16 @@ class Tempo:
         return rest[: max(0, round(self._pushed / self._factor) - self._returned)]
 
     def _run(self, graph: av.filter.Graph, pcm: Pcm) -> Pcm:
-        self._waiting = np.concatenate([self._waiting, pcm])
-        while len(self._waiting) >= _BLOCK:
-            block, self._waiting = self._waiting[:_BLOCK], self._waiting[_BLOCK:]
-            graph.push(self._frame(block))
+        if len(pcm):
+            graph.push(self._frame(pcm))
         return _ready(graph)
 
-    def _frame(self, block: Pcm) -> av.AudioFrame:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block)[None], format="flt", layout="mono")
+    def _frame(self, pcm: Pcm) -> av.AudioFrame:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm, np.float32)[None], format="flt", layout="mono")
         frame.sample_rate = self._sample_rate
         frame.time_base = Fraction(1, self._sample_rate)
         frame.pts = self._fed
-        self._fed += len(block)
+        self._fed += len(pcm)
         return frame
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +30,9 @@ def serve(
     """Serve speech over HTTP until Ctrl-C."""
     options = {"host": host, "port": port, "allow_unauthenticated": allow_unauthenticated or None}
     http = {name: value for name, value in options.items() if value is not None}
-    overrides = {"http": http, **({"engine": engine} if engine is not None else {})}
+    overrides: dict[str, Any] = {"http": http, **({"engine": engine} if engine is not None else {})}
+    if sys.stderr.isatty() and "KUBEVOICE_LOG__FORMAT" not in os.environ:
+        overrides["log"] = {"format": "text"}
     settings = settings_with(data, **overrides)
     from serving.local import run
 

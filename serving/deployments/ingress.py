@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -13,11 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api import build_app
 from serving.deployments.metrics import RayMetrics
 from serving.deployments.remote import RemoteSpeech
+from serving.errors import KubevoiceError
 from serving.logs import configure_logging
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+SWEEP_PERIOD_S = 3600.0
+KEEP_DELETED_S = 24 * 3600.0
+"""Longer than any reader has a file open, and long enough to resume an interrupted download the next morning."""
 
 
 class AsgiShell:
@@ -48,9 +57,20 @@ class IngressReplica:
         database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
         database.migrate()
         self._parts = (RemoteSpeech(speech), VoiceStore(volume, database), settings, RayMetrics())
+        self._sweeper = asyncio.create_task(_sweep(volume))
 
     async def __serve_build_asgi_app__(self) -> AsgiShell:
         return AsgiShell(build_app(*self._parts))
+
+
+async def _sweep(volume: Volume) -> None:
+    """Give back the space of what was deleted, and of what a killed process left half-written."""
+    while True:
+        try:
+            await asyncio.to_thread(volume.sweep, KEEP_DELETED_S)
+        except KubevoiceError as error:
+            logger.warning("the volume could not be swept: %s", error)
+        await asyncio.sleep(SWEEP_PERIOD_S)
 
 
 # Not as decorators: under its own name the class is pickled by reference, so replicas import it.

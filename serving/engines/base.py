@@ -7,10 +7,19 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+from serving.audio.pcm import Pcm
 
-Pcm = npt.NDArray[np.float32]
+__all__ = [
+    "EngineInfo",
+    "EngineStats",
+    "Pcm",
+    "Sampling",
+    "SpeechChunk",
+    "SpeechEngine",
+    "SpeechRequest",
+    "SpeechService",
+    "Voice",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ LANGUAGES = ["en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "
 SPEAKERS = ("Ada", "Berta", "Carl")
 VOCABULARY = {"tiny": 512, "full": 6681}
 VOCODER_WIDTH = {"tiny": 32, "full": 512}
-SCRIPTS = ((0x21, 0x7F), (0xA1, 0x180), (0x3B1, 0x3CA), (0x410, 0x450), (0x621, 0x64B), (0x905, 0x940))
+SCRIPTS = ((0x21, 0x7F), (0xA1, 0xC0), (0xDF, 0x180), (0x430, 0x450), (0x621, 0x64B), (0x905, 0x94E))
+"""Code points: Latin, Cyrillic, Arabic, Devanagari; the front end lowers capitals and romanises all others."""
+
 DECODER = {
     "tiny": {"gpt_layers": 2, "gpt_n_model_channels": 64, "gpt_n_heads": 2, "decoder_input_dim": 64},
     "full": {"gpt_layers": 30, "gpt_n_model_channels": 1024, "gpt_n_heads": 16, "decoder_input_dim": 1024},
@@ -121,12 +123,10 @@ def _config(size: Size) -> dict[str, Any]:
 
 def _vocabulary(tokens: int, seed: int) -> Tokenizer:
     special = ["[STOP]", "[UNK]", "[SPACE]", *(f"[{language}]" for language in LANGUAGES), "[START]"]
-    letters = [chr(code) for first, end in SCRIPTS for code in range(first, end)]
+    letters = [chr(code) for first, end in SCRIPTS for code in range(first, end) if not chr(code).isupper()]
     tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
-    trainer = BpeTrainer(
-        vocab_size=tokens, special_tokens=special, initial_alphabet=letters, limit_alphabet=400, show_progress=False
-    )
+    trainer = BpeTrainer(vocab_size=tokens, special_tokens=special, initial_alphabet=letters, show_progress=False)
     tokenizer.train_from_iterator(_invented_text(random.Random(seed)), trainer)
     assert tokenizer.get_vocab_size() == tokens
     return tokenizer

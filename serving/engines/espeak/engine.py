@@ -16,6 +16,7 @@ from serving.audio.tempo import Tempo
 from serving.engines.base import EngineInfo, EngineStats, Pcm, SpeechChunk, SpeechEngine, SpeechRequest, Voice
 from serving.engines.espeak import library
 from serving.engines.espeak.library import RATE_MAX, RATE_MIN, RATE_NORMAL, SAMPLE_RATE
+from serving.engines.espeak.worker import EspeakProcess
 from serving.engines.text import split_text
 from serving.errors import InvalidRequest, Unavailable
 
@@ -37,6 +38,7 @@ class EspeakEngine(SpeechEngine):
     def __init__(self) -> None:
         self._languages = library.languages()
         self._variants = library.variants()
+        self._process = EspeakProcess()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="espeak")
         self._waiting: dict[int, float] = {}
         self._tickets = itertools.count()
@@ -55,7 +57,7 @@ class EspeakEngine(SpeechEngine):
         )
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
-        language = self._language(request.language)
+        voice = self._voice(request.language)
         variant = request.voice.preset if request.voice.preset in self._variants else self._variants[0]
         rate = round(RATE_NORMAL * request.speed / _stretch(request.speed))
         tempo = Tempo(_stretch(request.speed), SAMPLE_RATE)
@@ -63,7 +65,7 @@ class EspeakEngine(SpeechEngine):
         try:
             for sentence in split_text(request.text.replace("\0", " "), SENTENCE_CHARS):
                 # One sentence at a time: a slow reader holds one sentence of audio, and others get their turn between.
-                pcm = tempo.push(await self._synthesise(sentence, language, variant, rate))
+                pcm = tempo.push(await self._synthesise(sentence, voice, variant, rate))
                 for chunk in self._chunks(pcm, len(sentence)):
                     yield chunk
             for chunk in self._chunks(tempo.flush(), 0):
@@ -75,7 +77,7 @@ class EspeakEngine(SpeechEngine):
         """Nothing to compute: espeak-ng does not clone."""
 
     async def check(self) -> None:
-        if not len(await self._synthesise("ready", "en-us", self._variants[0], RATE_NORMAL)):
+        if not len(await self._synthesise("ready", self._voice("en"), self._variants[0], RATE_NORMAL)):
             raise Unavailable("espeak-ng gave no audio for its self-test")
 
     def stats(self) -> EngineStats:
@@ -85,22 +87,23 @@ class EspeakEngine(SpeechEngine):
 
     async def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._process.close()
 
-    def _language(self, code: str) -> str:
+    def _voice(self, code: str) -> str:
         wanted = code.lower()
         for candidate in (wanted, wanted.split("-")[0]):
             known = LANGUAGE_CODES.get(candidate, candidate)
             if known in self._languages:
-                return known
+                return self._languages[known]
         raise InvalidRequest(f"language {code!r} is not spoken by espeak-ng; GET /v1/models lists them", "language")
 
-    async def _synthesise(self, text: str, language: str, variant: str, rate: int) -> Pcm:
+    async def _synthesise(self, text: str, voice: str, variant: str, rate: int) -> Pcm:
         ticket = next(self._tickets)
         self._waiting[ticket] = time.monotonic()
 
         def work() -> Pcm:
             self._waiting.pop(ticket, None)
-            return library.synthesise(text, language, variant, rate)
+            return self._process.synthesise(text, voice, variant, rate)
 
         try:
             job = asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -43,17 +43,21 @@ class _VoiceEntry(ctypes.Structure):
     )
 
 
-def languages() -> tuple[str, ...]:
-    """Every language code that espeak-ng speaks, sorted."""
-    codes: set[str] = set()
+def languages() -> dict[str, str]:
+    """The voice identifier ("roa/fr") of every language code ("fr-fr", in lower case) that espeak-ng speaks."""
+    identifiers: dict[str, str] = {}
     with _library() as library:
         library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
         entries = library.espeak_ListVoices(None)
         index = 0
         while entries[index]:
-            codes.add(ctypes.string_at(ctypes.addressof(entries[index].contents.languages.contents) + 1).decode())
+            entry = entries[index].contents
+            code = ctypes.string_at(ctypes.addressof(entry.languages.contents) + 1).decode().lower()
+            identifier = entry.identifier.decode()
+            if _has_dictionary(code, identifier):
+                identifiers.setdefault(code, identifier)
             index += 1
-    return tuple(sorted(codes))
+    return identifiers
 
 
 def variants() -> tuple[str, ...]:
@@ -62,8 +66,11 @@ def variants() -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name[0] in "fm" and name[1:].isdigit()))
 
 
-def synthesise(text: str, language: str, variant: str, words_per_minute: int) -> Pcm:
-    """Speak ``text``; float32 [samples] at ``SAMPLE_RATE``. Blocks for about 1 % of the audio's duration."""
+def synthesise(text: str, voice: str, variant: str, words_per_minute: int) -> Pcm:
+    """Speak ``text`` with the ``voice`` of an identifier; float32 [samples] at ``SAMPLE_RATE``.
+
+    Blocks for about 1 % of the audio's duration. Some texts end the process: see ``worker``.
+    """
     data = text.encode(errors="replace")  # a lone surrogate, which UTF-8 cannot write, becomes a question mark
     blocks: list[Pcm] = []
 
@@ -75,8 +82,8 @@ def synthesise(text: str, language: str, variant: str, words_per_minute: int) ->
     callback = _Callback(receive)  # a name of its own: ctypes does not keep it alive for the C side
     with _library() as library:
         library.espeak_SetSynthCallback(callback)
-        if library.espeak_SetVoiceByName(f"{language}+{variant}".encode()) != 0:
-            raise EngineError(f"espeak-ng has no voice {language}+{variant}")
+        if library.espeak_SetVoiceByName(f"{voice}+{variant}".encode()) != 0:
+            raise EngineError(f"espeak-ng has no voice {voice}+{variant}")
         library.espeak_SetParameter(PARAMETER_RATE, words_per_minute, 0)
         size = ctypes.c_size_t(len(data) + 1)
         failed = library.espeak_Synth(data, size, 0, POS_CHARACTER, 0, CHARS_UTF8, None, None)
@@ -100,6 +107,13 @@ def _library() -> Iterator[ctypes.CDLL]:
                 library.espeak_Terminate()
         finally:
             _ctypes.dlclose(library._handle)
+
+
+def _has_dictionary(code: str, identifier: str) -> bool:
+    """Whether the package has the dictionary of a voice; it lacks a few, and without one almost nothing is spoken."""
+    words = (_data() / "lang" / identifier).read_text(errors="replace").split()
+    name = words[words.index("dictionary") + 1] if "dictionary" in words else code.split("-")[0]
+    return (_data() / f"{name}_dict").exists()
 
 
 def _data() -> Path:

@@ -19,7 +19,8 @@ def select_device(device: str, *, fallback_cpu: bool) -> torch.device:
     """
     if device == "cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings(record=True) as caught:  # a driver too old for this torch is told as a warning
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # torch tells by a warning why it cannot use a driver
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = torch.device("cuda" if device == "auto" else device)
     if (wanted.index or 0) < count:

@@ -136,7 +136,7 @@ def test_too_loud_audio_is_clipped_and_never_wraps(name: str) -> None:
 def test_a_stream_without_audio_is_finished_without_error(name: str) -> None:
     silent = Encoder(name)
 
-    assert isinstance(silent.finish(), bytes)
+    assert len(silent.finish()) < 200  # headers only, without room for later tags
     assert isinstance(encoded(name, [np.zeros(0, np.float32)]), bytes)
 
 

@@ -15,8 +15,8 @@ from tests.serving.store.postgres import empty_database, temporary_postgres
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[URL]:
-    """A server on which databases can be made: the one of KUBEVOICE_TEST_POSTGRES_URL, else a temporary one."""
-    given = os.environ.get("KUBEVOICE_TEST_POSTGRES_URL")
+    """A server on which databases can be made: the one of TEST_POSTGRES_URL, else a temporary one."""
+    given = os.environ.get("TEST_POSTGRES_URL")
     if given:
         yield make_url(given).set(drivername="postgresql+psycopg")
     else:

@@ -205,7 +205,11 @@ def test_a_vocabulary_without_a_special_token_is_refused(tmp_path: Path, token: 
         ({"gpt_layers": 3}, r"lacks gpt\.gpt\.h\.2\.attn\.c_attn\.bias"),
         ({"gpt_n_heads": 3}, "config.json"),
         ({"gpt_n_model_channels": "wide"}, "config.json"),
-        ({"gpt_n_model_channels": 128}, "config.json expects"),
+        ({"gpt_n_model_channels": 128}, r"expected \[1, 32, 128\]"),
+        (
+            {"gpt_num_audio_tokens": 8194},
+            r"gpt\.mel_embedding\.weight has shape \[1026, 64\], config\.json expects \[8194",
+        ),
     ],
 )
 def test_a_configuration_of_another_model_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -52,7 +52,7 @@ def test_text_without_words_is_refused(front_end: TextFrontEnd, text: str) -> No
     assert caught.value.param == "input"
 
 
-@pytest.mark.parametrize(("language", "text"), [("hi", "14 बैटरी"), ("cs", "Bylo 12."), ("en", "9" * 240 + "th")])
+@pytest.mark.parametrize(("language", "text"), [("hi", "14 बैटरी"), ("cs", "Bylo 12.")])
 def test_numbers_that_the_front_end_cannot_read_out_are_the_input_s_fault(
     front_end: TextFrontEnd, language: str, text: str
 ) -> None:
