@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,9 +47,11 @@ def store(settings: Settings) -> Iterator[VoiceStore]:
 
 
 @pytest.fixture(scope="session")
-def espeak() -> EspeakEngine:
+def espeak() -> Iterator[EspeakEngine]:
     """The real engine; it keeps nothing between requests, so one serves all tests of a process."""
-    return EspeakEngine()
+    engine = EspeakEngine()
+    yield engine
+    asyncio.run(engine.close())
 
 
 @pytest.fixture

@@ -37,10 +37,11 @@ DECODER = {
     "tiny": {"gpt_layers": 2, "gpt_n_model_channels": 64, "gpt_n_heads": 2, "decoder_input_dim": 64},
     "full": {"gpt_layers": 30, "gpt_n_model_channels": 1024, "gpt_n_heads": 16, "decoder_input_dim": 1024},
 }
-CLIMB, STOP_GAIN, STOP_BIAS = 4.0, 3.0, -4.0
+CLIMB = {"tiny": 4.0, "full": 9.0}
+STOP_GAIN, STOP_BIAS = 3.0, -4.0
+"""Chosen by trial, so that speech ends after 30 to 80 audio tokens (1.5 to 4 s), whatever the text."""
+
 VOCODER_GAIN = 1.8
-STOP_AFTER = 40
-"""Audio tokens after which stopping is about as likely as not: 1.9 s, whatever the text."""
 
 
 def make_checkpoint(directory: Path, size: Size = "tiny", *, seed: int = 0) -> Path:
@@ -157,7 +158,7 @@ def _state(config_file: Path, size: Size) -> dict[str, torch.Tensor]:
         xtts.HifiDecoder = stock
     with torch.no_grad():
         _liven_decoder(model.gpt)
-        _teach_to_stop(model.gpt)
+        _teach_to_stop(model.gpt, CLIMB[size])
         _liven_vocoder(model.hifigan_decoder.waveform_decoder)
     state: dict[str, torch.Tensor] = model.state_dict()
     return state
@@ -173,12 +174,11 @@ def _liven_decoder(gpt: Any) -> None:
     gpt.mel_head.weight.normal_(std=1.7 * gpt.model_dim**-0.5)
 
 
-def _teach_to_stop(gpt: Any) -> None:
+def _teach_to_stop(gpt: Any, climb: float) -> None:
     """Let the audio positions climb along one direction that only the stop token's logit sees."""
     direction = torch.nn.functional.normalize(torch.randn(gpt.model_dim), dim=0)
     positions = gpt.mel_pos_embedding.emb.weight.normal_(std=0.1)
-    climb = torch.arange(len(positions)) / STOP_AFTER
-    positions += CLIMB * climb[:, None] * direction
+    positions += climb / 40 * torch.arange(len(positions))[:, None] * direction
     gpt.mel_head.weight -= torch.outer(gpt.mel_head.weight @ direction, direction)
     gpt.mel_head.weight[gpt.stop_audio_token] = STOP_GAIN * direction
     gpt.mel_head.bias[gpt.stop_audio_token] = STOP_BIAS

@@ -112,7 +112,7 @@ def _library() -> Iterator[ctypes.CDLL]:
 def _has_dictionary(code: str, identifier: str) -> bool:
     """Whether the package has the dictionary of a voice; it lacks a few, and without one almost nothing is spoken."""
     words = (_data() / "lang" / identifier).read_text(errors="replace").split()
-    name = words[words.index("dictionary") + 1] if "dictionary" in words else code.split("-")[0]
+    name = words[words.index("dictionary") + 1] if "dictionary" in words else code.split("-", maxsplit=1)[0]
     return (_data() / f"{name}_dict").exists()
 
 

@@ -66,7 +66,7 @@ class EspeakProcess:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            command = [sys.executable, "-m", "serving.engines.espeak.worker"]
+            command = [sys.executable, "-c", f"from {__name__} import main; main()"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
             self._end = weakref.finalize(self, _stop, self._process)
         return self._process
@@ -103,7 +103,3 @@ def _read(pipe: IO[bytes]) -> bytes:
     """The next message; empty at the end."""
     head = pipe.read(_LENGTH.size)
     return pipe.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
-
-
-if __name__ == "__main__":
-    main()

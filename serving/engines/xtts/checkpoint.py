@@ -8,6 +8,7 @@ its weights.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from serving.errors import ModelFilesError
 if TYPE_CHECKING:
     from TTS.tts.configs.xtts_config import XttsConfig
     from TTS.tts.models.xtts import Xtts
+
+logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ("[STOP]", "[START]", "[UNK]", "[SPACE]")
 WIDTH_KEY = "hifigan_decoder.waveform_decoder.conv_pre.weight"
@@ -84,15 +87,23 @@ def _read_config(path: Path) -> XttsConfig:
 
     config = XttsConfig()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # coqpit puts a default for a wrong value and only warns
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")  # coqpit puts the default for a value of a wrong type and warns
             config.load_json(str(path))
-    except (UserWarning, OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelFilesError(f"{path} is not an XTTS configuration ({reason}); restore the original file") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise _not_a_configuration(path, error) from error
+    for warning in caught:
+        if "field: model_args" in str(warning.message):
+            raise _not_a_configuration(path, warning.message)
+        logger.warning("%s: %s", path, warning.message)
     if config.model != "xtts" or not config.languages:
         raise ModelFilesError(f'{path} describes a model of kind "{config.model}"; expected "xtts" with languages')
     return config
+
+
+def _not_a_configuration(path: Path, reason: object) -> ModelFilesError:
+    text = " ".join(str(reason).split())[:200]
+    return ModelFilesError(f"{path} is not an XTTS configuration ({text}); restore the original file")
 
 
 def _read_tokenizer(path: Path, config: XttsConfig) -> Any:

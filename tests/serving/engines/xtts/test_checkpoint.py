@@ -204,7 +204,7 @@ def test_a_vocabulary_without_a_special_token_is_refused(tmp_path: Path, token: 
         ({"model": "vits"}, 'kind "vits"'),
         ({"gpt_layers": 3}, r"lacks gpt\.gpt\.h\.2\.attn\.c_attn\.bias"),
         ({"gpt_n_heads": 3}, "config.json"),
-        ({"gpt_n_model_channels": "wide"}, "config.json"),
+        ({"gpt_n_model_channels": "wide"}, "config.json is not an XTTS configuration"),
         ({"gpt_n_model_channels": 128}, r"expected \[1, 32, 128\]"),
         (
             {"gpt_num_audio_tokens": 8194},

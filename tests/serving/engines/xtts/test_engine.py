@@ -18,7 +18,7 @@ from tests.factories.xtts import VOCODER_WIDTH, Size, cached_checkpoint
 ADA = Voice("ada", preset="Ada")
 GREEDY = Sampling(top_k=1)
 SENTENCE = "The quick brown fox jumps over it."
-LONG = f"{SENTENCE} Then it sleeps for a while. " * 3
+LONG = f"{SENTENCE} Then it sleeps for a while. " * 2
 
 
 def request(text: str = SENTENCE, **fields: Any) -> SpeechRequest:

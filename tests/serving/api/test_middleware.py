@@ -1,0 +1,164 @@
+"""Request ids, log lines, limits, and the answer to a bug."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from serving.api import build_app
+from serving.logs import JsonFormatter
+from serving.metrics import LocalMetrics
+from serving.settings import Settings
+from serving.store.voices import VoiceStore
+from tests.serving.api.asgi import Exchange
+from tests.serving.api.scripted import ScriptedSpeech, chunk
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self.lines: list[dict[str, object]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(json.loads(self.format(record)))
+
+
+@pytest.fixture
+def log() -> Iterator[list[dict[str, object]]]:
+    """The JSON lines that the ``serving`` loggers write."""
+    handler = _Lines()
+    logger = logging.getLogger("serving")
+    level = logger.level
+    logger.setLevel("INFO")
+    logger.addHandler(handler)
+    yield handler.lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 200), ("/v1/models", 200), ("/v1/models/x", 404), ("/x", 404), ("/docs", 200)]
+)
+def test_every_answer_has_a_request_id_of_its_own(client: TestClient, path: str, status: int) -> None:
+    answers = [client.get(path) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [status] * 2
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert all(each.startswith("req_") for each in ids)
+    assert ids[0] != ids[1]
+
+
+def test_a_clients_request_id_is_kept_on_success_and_error(client: TestClient) -> None:
+    given = "trace-1:span.2_" + "x" * 100
+    for path in ("/v1/models", "/nowhere"):
+        assert client.get(path, headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\x01b", "a\r\nSet-Cookie: x=1", "<script>", "é"])
+async def test_a_hostile_request_id_is_replaced(store: VoiceStore, settings: Settings, given: str) -> None:
+    app = build_app(ScriptedSpeech(), store, settings, LocalMetrics())
+    exchange = Exchange(app, "GET", "/healthz", headers={b"x-request-id": given.encode()})
+    await exchange.end()
+
+    assert exchange.status == 200
+    assert exchange.headers["x-request-id"].startswith("req_")
+    assert "set-cookie" not in exchange.headers
+
+
+HOSTILE_HEADERS = [
+    {b"content-length": b"\xb2"},
+    {b"content-length": b"9" * 5000},
+    {b"content-length": b"-1"},
+    {b"content-type": b"\xff\xfe"},
+    {b"content-type": b"application/json; charset=utf-99"},
+    {b"content-type": b"multipart/form-data; boundary=" + b"x" * 10_000},
+    {b"content-type": b'multipart/form-data; boundary="'},
+    {b"host": b"\x00"},
+    {b"accept": b"*" * 10_000},
+    {b"expect": b"417"},
+    {b"transfer-encoding": b"chunked, identity"},
+    {b"x-forwarded-for": b"'; DROP TABLE voices"},
+    {b"range": b"bytes=0-1,5-"},
+    {b"authorization": b"Bearer \xff"},
+    {b"cookie": b"=;=;" * 500},
+]
+
+
+@pytest.mark.parametrize("headers", HOSTILE_HEADERS, ids=lambda value: ascii(value)[:40])
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/v1/audio/voices"])
+async def test_hostile_headers_never_fail_the_server(
+    store: VoiceStore, settings: Settings, headers: dict[bytes, bytes], path: str
+) -> None:
+    app = build_app(ScriptedSpeech(chunk()), store, settings, LocalMetrics())
+    exchange = Exchange(app, "POST", path, body=b'{"model": 1}', headers=headers)
+    await exchange.end()
+
+    assert exchange.status in (400, 413)
+    assert json.loads(exchange.body)["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("body", [b"x" * 200_000, None])
+def test_a_json_body_is_limited_by_what_the_longest_text_needs(client: TestClient, body: bytes | None) -> None:
+    pieces = (b"x" * 10_000 for _ in range(20))
+    headers = {"Content-Type": "application/json"}
+    response = client.post("/v1/audio/speech", content=body or pieces, headers=headers)
+
+    assert response.status_code == 413
+    assert response.json()["error"]["param"] == "input"
+
+
+def test_the_longest_text_fits_however_json_writes_it(client: TestClient) -> None:
+    body = json.dumps({"model": "tts-1", "input": "\U0001f600" * 4096, "voice": "nobody"})
+
+    assert len(body) > 4096 * 12
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/v1/audio/speech", content=body, headers=headers).json()["error"]["param"] == "voice"
+
+
+def test_each_request_is_one_json_log_line_with_its_id(client: TestClient, log: list[dict[str, object]]) -> None:
+    headers = {"X-Request-ID": "mine"}
+    client.post("/v1/audio/speech", json={"model": "tts-1", "input": "Hi.", "voice": "alloy"}, headers=headers)
+    client.get("/nowhere", headers={"X-Request-ID": "other"})
+
+    first, second = [line for line in log if line["message"] == "request"]
+    assert (first["request_id"], first["path"], first["status"]) == ("mine", "/v1/audio/speech", 200)
+    assert (first["model"], first["voice"], first["characters"]) == ("espeak", "f1", 3)
+    assert (second["request_id"], second["status"]) == ("other", 404)
+
+
+def test_the_text_is_never_logged(client: TestClient, log: list[dict[str, object]]) -> None:
+    for voice in ("alloy", "nobody"):
+        client.post("/v1/audio/speech", json={"model": "tts-1", "input": "My secret.", "voice": voice})
+
+    assert log
+    assert "secret" not in json.dumps(log)
+
+
+def test_probes_are_not_logged(client: TestClient, log: list[dict[str, object]]) -> None:
+    for path in ("/healthz", "/readyz", "/metrics"):
+        client.get(path)
+
+    assert log == []
+
+
+def test_a_bug_is_a_plain_500_with_its_trace_in_the_log(
+    store: VoiceStore, settings: Settings, log: list[dict[str, object]]
+) -> None:
+    client = TestClient(build_app(ScriptedSpeech(ZeroDivisionError("inner")), store, settings, LocalMetrics()))
+    answer = client.post(
+        "/v1/audio/speech",
+        json={"model": "auto", "input": "Hi.", "voice": "one"},
+        headers={"X-Request-ID": "mine"},
+    )
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert answer.headers["x-request-id"] == "mine"
+    assert "inner" not in answer.text
+    trace = next(line for line in log if "exception" in line)
+    assert trace["request_id"] == "mine"
+    assert "ZeroDivisionError: inner" in str(trace["exception"])

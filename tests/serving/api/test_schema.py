@@ -1,0 +1,117 @@
+"""The OpenAPI document: what users generate clients from, and what schemathesis attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from serving.api import build_app
+from serving.api.schemas import SpeechBody
+from serving.engines.espeak import EspeakEngine
+from serving.metrics import LocalMetrics
+from serving.settings import Settings
+from serving.store.database import Database
+from serving.store.voices import VoiceStore
+from serving.store.volume import Volume
+
+OPERATIONS = {
+    "create_speech", "list_voices", "create_voice", "get_voice", "delete_voice", "list_models", "get_model", "healthz",
+    "readyz", "metrics",
+}  # fmt: skip
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+BOUNDED = settings(
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
+)
+
+
+@pytest.fixture(scope="module")
+def app(espeak: EspeakEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    """One application for hundreds of generated requests."""
+    root: Path = tmp_path_factory.mktemp("schema")
+    Volume(root).create()
+    database = Database.for_volume(None, root)
+    database.migrate()
+    yield build_app(espeak, VoiceStore(Volume(root), database), Settings(data=root), LocalMetrics())
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def document(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
+
+
+@pytest.fixture(scope="module")
+def api(app: FastAPI) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_generated_requests_get_documented_answers(api: Any, operation: str, mode: GenerationMode) -> None:
+    @BOUNDED
+    @given(case=api.find_operation_by_id(operation).as_strategy(generation_mode=mode))
+    def attack(case: Case) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    attack()
+
+
+def test_every_operation_has_a_plain_id_and_a_description(document: dict[str, Any]) -> None:
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+
+    assert {operation["operationId"] for operation in operations} == OPERATIONS
+    assert all(operation["description"] for operation in operations)
+    assert "422" not in {status for operation in operations for status in operation["responses"]}
+
+
+def test_the_document_is_valid_openapi(api: Any) -> None:
+    api.validate()
+
+
+def test_the_examples_of_the_speech_body_are_valid_and_speak(document: dict[str, Any], app: FastAPI) -> None:
+    body = document["components"]["schemas"]["SpeechBody"]
+    examples = body["examples"]
+    resolved = {**body, "components": document["components"]}
+
+    assert len(examples) >= 3
+    for example in examples:
+        jsonschema.validate(example, resolved)
+        SpeechBody.model_validate(example)
+        assert TestClient(app).post("/v1/audio/speech", json=example).status_code == 200, example
+
+
+def test_every_audio_format_is_documented(document: dict[str, Any]) -> None:
+    answer = document["paths"]["/v1/audio/speech"]["post"]["responses"]["200"]
+
+    assert set(answer["content"]) >= {"audio/mpeg", "audio/wav", "audio/flac", "audio/aac", "audio/pcm"}
+    assert "X-Kubevoice-Warning" in answer["headers"]
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(text=st.text(max_size=120), speed=st.floats(0.25, 4.0))
+def test_no_text_of_any_script_is_a_server_error(app: FastAPI, text: str, speed: float) -> None:
+    body = {"model": "tts-1", "input": text, "voice": "alloy", "speed": speed, "response_format": "pcm"}
+    answer = TestClient(app).post("/v1/audio/speech", json=body)
+
+    if answer.status_code == 200:
+        assert len(answer.content) > 0
+    else:
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")

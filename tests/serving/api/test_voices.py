@@ -1,0 +1,396 @@
+"""``/v1/audio/voices``: upload, list, speak, delete; and every upload that is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import zipfile
+from typing import Any
+from urllib.parse import quote
+
+import av
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from serving.api import build_app
+from serving.audio.wav import wav_bytes
+from serving.errors import EngineError, InvalidRequest, Unavailable
+from serving.metrics import LocalMetrics
+from serving.settings import LimitSettings, Settings, VoiceSettings
+from serving.store.voices import VoiceStore
+from tests.audio_measure import Pcm, is_silent, noise, tone
+from tests.serving.api.asgi import WAIT_S, Exchange
+from tests.serving.api.listing import files_below
+from tests.serving.api.scripted import ScriptedSpeech, chunk
+
+RATE = 16000
+REFERENCE = wav_bytes(tone(220, 2.0, RATE), RATE)
+
+
+def upload(
+    client: TestClient, name: str = "Ada", audio: bytes = REFERENCE, filename: str = "ada.wav", **fields: str
+) -> Any:
+    return client.post(
+        "/v1/audio/voices", data={"name": name, **fields}, files={"audio_sample": (filename, audio, "audio/wav")}
+    )
+
+
+def mp3(pcm: Pcm, rate: int, bit_rate: int = 64_000) -> bytes:
+    sink = io.BytesIO()
+    with av.open(sink, mode="w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        stream.bit_rate = bit_rate
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return sink.getvalue()
+
+
+def zipped() -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("ada.wav", REFERENCE)
+    return sink.getvalue()
+
+
+def scripted(
+    engine: ScriptedSpeech, store: VoiceStore, settings: Settings, *, raise_bugs: bool = True
+) -> TestClient:
+    return TestClient(build_app(engine, store, settings, LocalMetrics()), raise_server_exceptions=raise_bugs)
+
+
+def test_a_voice_is_uploaded_listed_spoken_with_and_deleted(client: TestClient, settings: Settings) -> None:
+    before = files_below(settings.data)
+    card = upload(client, language="en", description="A tone", consent="mine").json()
+
+    assert card["object"] == "audio.voice"
+    assert (card["name"], card["type"], card["language"], card["description"]) == ("Ada", "audio_sample", "en", "A tone")
+    assert card["reference_seconds"] == pytest.approx(2.0, abs=0.01)
+    assert card in client.get("/v1/audio/voices").json()["voices"]
+    assert client.get(f"/v1/audio/voices/{card['id']}").json() == card
+    assert client.get("/v1/audio/voices/Ada").json() == card
+
+    for voice in (card["id"], "Ada", {"id": card["id"]}):
+        response = client.post(
+            "/v1/audio/speech", json={"model": "tts-1", "input": "Hello.", "voice": voice, "response_format": "pcm"}
+        )
+        assert "does not clone" in response.headers["x-kubevoice-warning"]
+        assert not is_silent(np.frombuffer(response.content, "<i2").astype(np.float32) / 32768)
+
+    deleted = client.delete(f"/v1/audio/voices/{card['id']}").json()
+    assert deleted == {"id": card["id"], "object": "audio.voice.deleted", "deleted": True}
+    assert client.get(f"/v1/audio/voices/{card['id']}").status_code == 404
+    assert client.delete(f"/v1/audio/voices/{card['id']}").status_code == 404
+    speech = client.post("/v1/audio/speech", json={"model": "tts-1", "input": "Hello.", "voice": card["id"]})
+    assert (speech.status_code, speech.json()["error"]["code"]) == (404, "voice_not_found")
+    left = {path for path in files_below(settings.data) - before if not path.startswith(".trash")}
+    assert left == {"voices/default"}
+
+
+def test_an_engine_that_clones_gets_the_reference_and_no_warning_is_given(
+    store: VoiceStore, settings: Settings
+) -> None:
+    engine = ScriptedSpeech(chunk())
+    client = scripted(engine, store, settings)
+    card = upload(client, language="de").json()
+
+    response = client.post("/v1/audio/speech", json={"model": "auto", "input": "Hallo.", "voice": "Ada"})
+
+    assert "x-kubevoice-warning" not in response.headers
+    request = engine.requests[0]
+    assert (request.voice.id, request.language) == (card["id"], "de")
+    assert [path.is_file() for path in request.voice.references] == [True]
+    assert engine.prepared == [request.voice]
+
+
+def test_the_list_has_presets_openais_names_and_configured_aliases_and_each_can_be_shown(
+    store: VoiceStore, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"voices": VoiceSettings(aliases={"narrator": "one"})})
+    client = scripted(ScriptedSpeech(), store, settings)
+    voices = client.get("/v1/audio/voices").json()["voices"]
+
+    ids = [voice["id"] for voice in voices]
+    assert {"one", "two", "default", "alloy", "cedar", "narrator"} <= set(ids)
+    assert len(ids) == len(set(ids))
+    for voice in voices:
+        assert client.get(f"/v1/audio/voices/{voice['id']}").json() == voice
+
+
+def test_without_presets_no_alias_is_promised_and_openais_names_say_what_to_do(
+    store: VoiceStore, settings: Settings
+) -> None:
+    engine = ScriptedSpeech(chunk())
+    engine.presets = ()
+    client = scripted(engine, store, settings)
+
+    assert client.get("/v1/audio/voices").json()["voices"] == []
+    answer = client.post("/v1/audio/speech", json={"model": "auto", "input": "Hi.", "voice": "alloy"})
+    assert answer.status_code == 400
+    assert "upload a voice" in answer.json()["error"]["message"]
+
+
+BAD_AUDIO: list[tuple[str, bytes, int]] = [
+    ("zip", zipped(), 400),
+    ("empty", b"", 400),
+    ("text", b"hello, this is not audio" * 100, 400),
+    ("html", b"<html><body>502</body></html>", 400),
+    ("playlist", b"#EXTM3U\n/etc/passwd\n", 400),
+    ("pickle", b"\x80\x04\x95\x00\x00\x00\x00", 400),
+    ("half an mp3", mp3(tone(220, 4.0, RATE), RATE)[: 2000 + 333], 400),
+    ("half a wav", REFERENCE[: len(REFERENCE) // 2], 400),
+    ("header of a wav", REFERENCE[:44], 400),
+    ("too short", wav_bytes(tone(220, 0.3, RATE), RATE), 400),
+    ("silence", wav_bytes(np.zeros(2 * RATE, np.float32), RATE), 400),
+    ("long mp3", mp3(noise(300.0, 8000), 8000, bit_rate=8_000), 413),
+]
+
+
+@pytest.mark.parametrize(("audio", "status"), [case[1:] for case in BAD_AUDIO], ids=[case[0] for case in BAD_AUDIO])
+def test_bad_audio_is_refused_by_name_and_leaves_nothing(
+    client: TestClient, settings: Settings, audio: bytes, status: int
+) -> None:
+    before = files_below(settings.data)
+    response = upload(client, audio=audio)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (status, "audio_sample"), response.text
+    assert files_below(settings.data) == before
+    assert client.get("/readyz").status_code == 200
+    assert upload(client).status_code == 200  # and the name is still free
+
+
+def test_two_hours_of_mp3_are_refused_within_seconds(store: VoiceStore, settings: Settings) -> None:
+    two_minutes = mp3(noise(120.0, 8000), 8000, bit_rate=8_000)
+    client = scripted(ScriptedSpeech(), store, settings)
+
+    response = upload(client, audio=two_minutes * 60)
+
+    assert response.status_code == 413
+    assert response.json()["error"]["param"] == "audio_sample"
+    assert response.elapsed.total_seconds() < 10
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_huge_upload_is_refused_whether_or_not_it_declares_its_size(
+    client: TestClient, settings: Settings, declared: bool
+) -> None:
+    before = files_below(settings.data)
+    head = b'--b\r\nContent-Disposition: form-data; name="audio_sample"; filename="a.wav"\r\n\r\n'
+    body = head + bytes(12 * 1024 * 1024)
+    pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=b"}
+
+    response = client.post("/v1/audio/voices", content=body if declared else pieces, headers=headers)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (413, "audio_sample")
+    assert files_below(settings.data) == before
+
+
+def test_an_upload_of_more_than_the_limit_is_refused_before_it_is_decoded(
+    store: VoiceStore, settings: Settings
+) -> None:
+    settings = settings.model_copy(update={"limits": LimitSettings(upload_bytes=10_000)})
+    response = upload(scripted(ScriptedSpeech(), store, settings))
+
+    assert (response.status_code, response.json()["error"]["param"]) == (413, "audio_sample")
+
+
+BAD_NAMES = [
+    "../../etc/passwd", "..", ".", "/etc/passwd", "a/b", "..\\..\\x", "C:\\x", "a..b", "%2e%2e%2f", "a\0b", "\n",
+    " a", "\u202eevil", "a\u200bb", "voice_" + "0" * 24, "'; DROP TABLE voices; --", "<script>", "x" * 65, "💥", "-rf",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+def test_a_bad_name_is_refused_and_leaves_nothing(client: TestClient, settings: Settings, name: str) -> None:
+    before = files_below(settings.data)
+    response = upload(client, name)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "name"), response.text
+    assert files_below(settings.data) == before
+
+
+@pytest.mark.parametrize("name", ["default", "DEFAULT", "alloy", "Alloy", "f1", "F1", "cedar"])
+def test_a_built_in_name_is_taken(client: TestClient, settings: Settings, name: str) -> None:
+    before = files_below(settings.data)
+    response = upload(client, name)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (409, "name")
+    assert files_below(settings.data) == before
+
+
+@pytest.mark.parametrize("again", ["Zoe\u0301", "Zo\u00e9"])
+def test_a_name_can_be_used_once_in_any_spelling(client: TestClient, settings: Settings, again: str) -> None:
+    assert upload(client, "Zo\u00e9").status_code == 200
+    before = files_below(settings.data)
+    response = upload(client, again)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (409, "name")
+    assert files_below(settings.data) == before
+
+
+def test_uploads_of_one_name_at_once_store_one_voice(client: TestClient, settings: Settings) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(6) as threads:
+        statuses = [answer.status_code for answer in threads.map(lambda _: upload(client), range(6))]
+
+    assert sorted(statuses) == [200] + [409] * 5
+    assert len(list((settings.data / "voices" / "default").iterdir())) == 1
+    assert not list((settings.data / ".staging").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"language": "klingon"}, "language"),
+        ({"language": "../en"}, "language"),
+        ({"language": "e"}, "language"),
+        ({"description": "x" * 501}, "description"),
+        ({"description": "a\0b"}, "description"),
+        ({"consent": "x" * 501}, "consent"),
+        ({"type": "preset"}, "type"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_a_bad_form_field_is_refused_by_name(
+    client: TestClient, settings: Settings, fields: dict[str, str], param: str
+) -> None:
+    before = files_below(settings.data)
+    response = upload(client, **fields)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param), response.text
+    assert files_below(settings.data) == before
+
+
+def part(name: str, value: bytes, more: str = "") -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+FORM = "multipart/form-data; boundary=b"
+FILE = '; filename="a.wav"'
+NAME = part("name", b"Ada")
+BAD_FORMS: list[tuple[bytes, str, str | None]] = [
+    (b"", FORM, "name"),
+    (NAME + b"--b--\r\n", FORM, "audio_sample"),
+    (part("audio_sample", REFERENCE, FILE) + b"--b--\r\n", FORM, "name"),
+    (NAME + part("audio_sample", b"not a file") + b"--b--\r\n", FORM, "audio_sample"),
+    (part("name", b"") + part("audio_sample", REFERENCE, FILE) + b"--b--\r\n", FORM, "name"),
+    (part("name", b"Ada", FILE) + part("audio_sample", REFERENCE, FILE) + b"--b--\r\n", FORM, "name"),
+    (b"--b\r\n\r\nno disposition\r\n--b--\r\n", FORM, None),
+    (b"no boundary at all", FORM, None),
+    (NAME, "multipart/form-data", None),
+    (b'{"name": "Ada"}', "application/json", "name"),
+    (b"name=Ada&audio_sample=x", "application/x-www-form-urlencoded", "audio_sample"),
+    (b"\xff" * 100, "application/x-www-form-urlencoded", "name"),
+    (b"x", "text/plain", "name"),
+    (b"".join(part(f"f{index}", b"x") for index in range(1100)), FORM, None),
+    (part("name", b"x" * 2_000_000), FORM, None),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type", "param"), BAD_FORMS, ids=lambda value: ascii(value)[:30])
+def test_a_bad_form_is_refused_and_leaves_nothing(
+    client: TestClient, settings: Settings, body: bytes, content_type: str, param: str | None
+) -> None:
+    before = files_below(settings.data)
+    response = client.post("/v1/audio/voices", content=body, headers={"Content-Type": content_type})
+
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, param), error
+    assert "class" not in error["message"]
+    assert files_below(settings.data) == before
+
+
+def test_the_files_name_is_never_a_path(client: TestClient, settings: Settings) -> None:
+    assert upload(client, filename="../../../evil.wav").status_code == 200
+
+    assert not [path for path in files_below(settings.data.parent) if "evil" in path]
+
+
+@pytest.mark.parametrize(
+    "voice_id", ["../../secret", "%2e%2e%2fsecret", "..", "/etc/passwd", "..\\secret", "a\0b", "\u202e", "x" * 3000]
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_path_for_an_id_finds_nothing(client: TestClient, settings: Settings, method: str, voice_id: str) -> None:
+    upload(client)
+    before = files_below(settings.data)
+
+    for path in {quote(voice_id, safe=""), quote(voice_id, safe="%")}:
+        response = client.request(method, f"/v1/audio/voices/{path}")
+        assert response.status_code in (404, 405)
+        assert len(response.text) < 600
+    assert files_below(settings.data) == before
+
+
+@pytest.mark.parametrize("voice_id", ["alloy", "default", "f1", "F1"])
+def test_a_built_in_voice_cannot_be_deleted(client: TestClient, voice_id: str) -> None:
+    response = client.delete(f"/v1/audio/voices/{voice_id}")
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "voice_id"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(InvalidRequest("no speech in it", "audio_sample"), 400), (ValueError("a bug"), 500)],
+)
+def test_an_upload_is_rolled_back_when_the_engine_cannot_use_it(
+    store: VoiceStore, settings: Settings, error: Exception, status: int
+) -> None:
+    engine = ScriptedSpeech()
+    engine.prepare_error = error
+    client = scripted(engine, store, settings, raise_bugs=False)
+
+    assert upload(client).status_code == status
+    assert not list((settings.data / "voices" / "default").iterdir())
+    engine.prepare_error = None
+    assert upload(client).status_code == 200
+
+
+@pytest.mark.parametrize("error", [EngineError("out of memory"), Unavailable("loading")])
+def test_an_upload_is_kept_when_only_the_engine_is_in_trouble(
+    store: VoiceStore, settings: Settings, error: Exception
+) -> None:
+    engine = ScriptedSpeech()
+    engine.prepare_error = error
+    client = scripted(engine, store, settings)
+
+    card = upload(client).json()
+    assert client.get(f"/v1/audio/voices/{card['id']}").status_code == 200
+
+
+async def test_an_upload_whose_client_is_cut_off_in_prepare_is_rolled_back(
+    store: VoiceStore, settings: Settings
+) -> None:
+    class Hanging(ScriptedSpeech):
+        async def prepare(self, voice: object) -> None:
+            self.running += 1
+            await asyncio.Event().wait()
+
+    engine = Hanging()
+    body = NAME + part("audio_sample", REFERENCE, FILE) + b"--b--\r\n"
+    app = build_app(engine, store, settings, LocalMetrics())
+    exchange = Exchange(app, "POST", "/v1/audio/voices", body=body, headers={b"content-type": FORM.encode()})
+    async with asyncio.timeout(WAIT_S):
+        while not engine.running:
+            await asyncio.sleep(0.01)
+
+    exchange.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange.task
+
+    assert store.list("default") == []
+
+
+def test_a_full_volume_is_said_as_such(store: VoiceStore, settings: Settings) -> None:
+    client = scripted(ScriptedSpeech(), store, settings)
+    (settings.data / ".staging").rmdir()
+    (settings.data / ".staging").write_text("in the way of every write")
+    response = upload(client)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (507, "storage")
+    assert json.loads(response.text)["error"]["type"] == "server_error"
