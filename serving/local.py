@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 
 from serving.errors import ConfigurationError, EngineError
 from serving.selection import choose_engine
@@ -138,7 +138,7 @@ def _cluster(settings: Settings) -> Iterator[None]:
         yield
     finally:
         # Ray reports the end of Serve's own controller as a failure: noise that would only alarm.
-        with redirect_stderr(io.StringIO()):
+        with redirect_stdout(io.StringIO()):
             serve.shutdown()  # type: ignore[no-untyped-call]
             ray.shutdown()
 

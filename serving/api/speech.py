@@ -18,6 +18,12 @@ from serving.selection import MODEL_ALIASES, resolve_voice
 
 router = APIRouter(tags=["speech"])
 
+EVENTS = """data: {"type": "speech.audio.delta", "audio": "<base64 of the next bytes>"}
+
+data: {"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tokens": 60, "total_tokens": 74}}
+
+"""
+
 AUDIO: dict[str, Any] = {
     "description": "The audio, streamed while it is made, or server-sent events with `stream_format: sse`",
     "headers": {
@@ -30,7 +36,7 @@ AUDIO: dict[str, Any] = {
     },
     "content": {
         **{name.media_type: {"schema": {"type": "string", "format": "binary"}} for name in FORMATS.values()},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {"example": EVENTS},
     },
 }
 

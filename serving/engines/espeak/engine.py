@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -65,10 +66,10 @@ class EspeakEngine(SpeechEngine):
         try:
             for sentence in split_text(request.text.replace("\0", " "), SENTENCE_CHARS):
                 # One sentence at a time: a slow reader holds one sentence of audio, and others get their turn between.
-                pcm = tempo.push(await self._synthesise(sentence, voice, variant, rate))
+                pcm = await self._on_thread(partial(self._speak, tempo, sentence, voice, variant, rate))
                 for chunk in self._chunks(pcm, len(sentence)):
                     yield chunk
-            for chunk in self._chunks(tempo.flush(), 0):
+            for chunk in self._chunks(await self._on_thread(tempo.flush), 0):
                 yield chunk
         finally:
             self._active -= 1
@@ -77,7 +78,8 @@ class EspeakEngine(SpeechEngine):
         """Nothing to compute: espeak-ng does not clone."""
 
     async def check(self) -> None:
-        if not len(await self._synthesise("ready", self._voice("en"), self._variants[0], RATE_NORMAL)):
+        work = partial(self._process.synthesise, "ready", self._voice("en"), self._variants[0], RATE_NORMAL)
+        if not len(await self._on_thread(work)):
             raise Unavailable("espeak-ng gave no audio for its self-test")
 
     def stats(self) -> EngineStats:
@@ -97,16 +99,19 @@ class EspeakEngine(SpeechEngine):
                 return self._languages[known]
         raise InvalidRequest(f"language {code!r} is not spoken by espeak-ng; GET /v1/models lists them", "language")
 
-    async def _synthesise(self, text: str, voice: str, variant: str, rate: int) -> Pcm:
+    def _speak(self, tempo: Tempo, text: str, voice: str, variant: str, rate: int) -> Pcm:
+        return tempo.push(self._process.synthesise(text, voice, variant, rate))
+
+    async def _on_thread(self, work: Callable[[], Pcm]) -> Pcm:
         ticket = next(self._tickets)
         self._waiting[ticket] = time.monotonic()
 
-        def work() -> Pcm:
+        def begin() -> Pcm:
             self._waiting.pop(ticket, None)
-            return self._process.synthesise(text, voice, variant, rate)
+            return work()
 
         try:
-            job = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            job = asyncio.get_running_loop().run_in_executor(self._thread, begin)
         except RuntimeError:
             self._waiting.pop(ticket)
             raise Unavailable("espeak is closed") from None
