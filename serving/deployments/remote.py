@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -75,8 +74,10 @@ class _Piece:
         return self._call
 
     def cancel(self) -> None:
+        """Stop the replica's work on this piece; nothing happens if it has ended."""
         if self._call is not None:
-            self._call.cancel()  # type: ignore[no-untyped-call]
+            with suppress(Exception):  # a call that was refused raises the refusal again
+                self._call.cancel()  # type: ignore[no-untyped-call]
 
     async def chunks(self) -> AsyncIterator[SpeechChunk]:
         """The piece's audio. A replica that dies before its first chunk is replaced by another, once."""
@@ -129,5 +130,3 @@ def translated_errors() -> Iterator[None]:
         raise EngineError(f"the engine failed: {type(cause).__name__}: {cause}") from error
     except RayActorError as error:
         raise EngineError("the speech replica died while it spoke; try again") from error
-    except asyncio.CancelledError:
-        raise

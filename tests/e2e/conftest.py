@@ -23,10 +23,11 @@ def espeak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a tiny XTTS checkpoint on its volume."""
+    """A server with a tiny XTTS checkpoint on its volume; it works on 4 requests and holds 2."""
     data = tmp_path_factory.mktemp("xtts") / "data"
     publish_checkpoint(data)
-    with serving(data, environment={"KUBEVOICE_ENGINE": "xtts"}) as server:
+    limits = {"KUBEVOICE_LIMITS__ONGOING_PER_REPLICA": "4", "KUBEVOICE_LIMITS__QUEUED_PER_INGRESS": "2"}
+    with serving(data, environment={"KUBEVOICE_ENGINE": "xtts", **limits}) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from openai import OpenAI
@@ -60,3 +61,21 @@ def test_an_uploaded_voice_is_cloned_and_its_conditioning_kept(client: OpenAI, x
     assert np.isfinite(pcm).all()
     client.audio.voices.delete(voice.id)
     assert not folder.exists()
+
+
+def test_more_than_the_server_holds_is_refused_early_and_the_rest_is_served(xtts_server: Server) -> None:
+    body = {"model": "tts-1", "voice": "alloy", "input": f"{TEXT} {TEXT} {TEXT}"}
+
+    def post(_: int) -> httpx.Response:
+        return httpx.post(f"{xtts_server.url}/v1/audio/speech", json=body, timeout=120)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(post, range(16)))
+    served = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(served) + len(refused) == 16
+    assert len(served) >= 4
+    assert refused
+    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert all(answer.json()["error"]["code"] == "overloaded" for answer in refused)
+    assert httpx.get(f"{xtts_server.url}/readyz", timeout=30).status_code == 200

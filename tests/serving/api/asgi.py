@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message
@@ -89,6 +90,13 @@ class Exchange:
         """Wait until the application is done with the request; raises what it raises."""
         async with asyncio.timeout(WAIT_S):
             await self.task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something that has no event of its own is true."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def speech(app: ASGIApp, *, spec_version: str = "2.3", **fields: object) -> Exchange:

@@ -28,7 +28,7 @@ class ScriptedSpeech(SpeechService):
         self.check_error: Exception | None = None
         self.hangs = False
         self.clones = True
-        self.presets = ("one", "two")
+        self.presets: tuple[str, ...] = ("one", "two")
         self.prepared: list[Voice] = []
         self.requests: list[SpeechRequest] = []
 

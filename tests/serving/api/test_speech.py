@@ -65,9 +65,7 @@ async def engine_seconds(engine: EspeakEngine, text: str) -> float:
 
 
 @pytest.mark.parametrize("audio_format", CONTENT_TYPES)
-def test_each_format_decodes_to_the_engines_speech(
-    client: TestClient, espeak: EspeakEngine, audio_format: str
-) -> None:
+def test_each_format_decodes_to_the_engines_speech(client: TestClient, espeak: EspeakEngine, audio_format: str) -> None:
     response = client.post("/v1/audio/speech", json=body(response_format=audio_format, voice="f1"))
 
     assert response.headers["content-type"] == CONTENT_TYPES[audio_format]

@@ -15,7 +15,7 @@ from serving.errors import EngineError, InvalidRequest, Overloaded, Unavailable
 from serving.metrics import LocalMetrics
 from serving.settings import Settings
 from serving.store.voices import VoiceStore
-from tests.serving.api.asgi import WAIT_S, speech
+from tests.serving.api.asgi import speech, until
 from tests.serving.api.scripted import ScriptedSpeech, chunk
 
 REQUEST = SpeechRequest("Hello.", Voice("one"), "en")
@@ -43,11 +43,11 @@ async def test_the_first_bytes_leave_before_the_second_chunk_is_made(
     exchange = speech(app.asgi, response_format=audio_format)
 
     first = await exchange.first_bytes()
-    assert app.engine.given == 1
-    assert not exchange.complete
+    given, complete = app.engine.given, exchange.complete
     go_on.set()
     await exchange.end()
 
+    assert (given, complete) == (1, False)
     assert exchange.status == 200
     assert exchange.complete
     assert len(exchange.body) > len(first)
@@ -99,9 +99,7 @@ async def test_a_client_that_leaves_before_the_first_chunk_stops_the_engine(
     app = App(ScriptedSpeech(asyncio.Event()), store, settings)
     exchange = speech(app.asgi)
 
-    async with asyncio.timeout(WAIT_S):
-        while not app.engine.running:
-            await asyncio.sleep(0.01)
+    await until(lambda: app.engine.running)
     await exchange.leave()
     await exchange.end()
 
@@ -116,9 +114,7 @@ async def test_a_cancelled_request_stops_the_engine(store: VoiceStore, settings:
     app = App(ScriptedSpeech(*script), store, settings)
     exchange = speech(app.asgi)
 
-    async with asyncio.timeout(WAIT_S):
-        while not (app.engine.running if before_first else exchange.body):
-            await asyncio.sleep(0.01)
+    await until(lambda: app.engine.running if before_first else exchange.body)
     exchange.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await exchange.task

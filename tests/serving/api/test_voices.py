@@ -21,7 +21,7 @@ from serving.metrics import LocalMetrics
 from serving.settings import LimitSettings, Settings, VoiceSettings
 from serving.store.voices import VoiceStore
 from tests.audio_measure import Pcm, is_silent, noise, tone
-from tests.serving.api.asgi import WAIT_S, Exchange
+from tests.serving.api.asgi import Exchange, until
 from tests.serving.api.listing import files_below
 from tests.serving.api.scripted import ScriptedSpeech, chunk
 
@@ -30,7 +30,7 @@ REFERENCE = wav_bytes(tone(220, 2.0, RATE), RATE)
 
 
 def upload(
-    client: TestClient, name: str = "Ada", audio: bytes = REFERENCE, filename: str = "ada.wav", **fields: str
+    client: TestClient, name: str = "Ada", audio: bytes = REFERENCE, filename: str = "ada.wav", **fields: Any
 ) -> Any:
     return client.post(
         "/v1/audio/voices", data={"name": name, **fields}, files={"audio_sample": (filename, audio, "audio/wav")}
@@ -56,9 +56,7 @@ def zipped() -> bytes:
     return sink.getvalue()
 
 
-def scripted(
-    engine: ScriptedSpeech, store: VoiceStore, settings: Settings, *, raise_bugs: bool = True
-) -> TestClient:
+def scripted(engine: ScriptedSpeech, store: VoiceStore, settings: Settings, *, raise_bugs: bool = True) -> TestClient:
     return TestClient(build_app(engine, store, settings, LocalMetrics()), raise_server_exceptions=raise_bugs)
 
 
@@ -67,7 +65,12 @@ def test_a_voice_is_uploaded_listed_spoken_with_and_deleted(client: TestClient, 
     card = upload(client, language="en", description="A tone", consent="mine").json()
 
     assert card["object"] == "audio.voice"
-    assert (card["name"], card["type"], card["language"], card["description"]) == ("Ada", "audio_sample", "en", "A tone")
+    assert (card["name"], card["type"], card["language"], card["description"]) == (
+        "Ada",
+        "audio_sample",
+        "en",
+        "A tone",
+    )
     assert card["reference_seconds"] == pytest.approx(2.0, abs=0.01)
     assert card in client.get("/v1/audio/voices").json()["voices"]
     assert client.get(f"/v1/audio/voices/{card['id']}").json() == card
@@ -78,7 +81,7 @@ def test_a_voice_is_uploaded_listed_spoken_with_and_deleted(client: TestClient, 
             "/v1/audio/speech", json={"model": "tts-1", "input": "Hello.", "voice": voice, "response_format": "pcm"}
         )
         assert "does not clone" in response.headers["x-kubevoice-warning"]
-        assert not is_silent(np.frombuffer(response.content, "<i2").astype(np.float32) / 32768)
+        assert not is_silent(np.frombuffer(response.content, "<i2").astype(np.float32) / np.float32(32768))
 
     deleted = client.delete(f"/v1/audio/voices/{card['id']}").json()
     assert deleted == {"id": card["id"], "object": "audio.voice.deleted", "deleted": True}
@@ -257,7 +260,7 @@ def test_uploads_of_one_name_at_once_store_one_voice(client: TestClient, setting
     ids=lambda value: ascii(value)[:30],
 )
 def test_a_bad_form_field_is_refused_by_name(
-    client: TestClient, settings: Settings, fields: dict[str, str], param: str
+    client: TestClient, settings: Settings, fields: dict[str, Any], param: str
 ) -> None:
     before = files_below(settings.data)
     response = upload(client, **fields)
@@ -375,10 +378,7 @@ async def test_an_upload_whose_client_is_cut_off_in_prepare_is_rolled_back(
     body = NAME + part("audio_sample", REFERENCE, FILE) + b"--b--\r\n"
     app = build_app(engine, store, settings, LocalMetrics())
     exchange = Exchange(app, "POST", "/v1/audio/voices", body=body, headers={b"content-type": FORM.encode()})
-    async with asyncio.timeout(WAIT_S):
-        while not engine.running:
-            await asyncio.sleep(0.01)
-
+    await until(lambda: engine.running)
     exchange.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await exchange.task

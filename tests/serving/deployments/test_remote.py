@@ -38,6 +38,7 @@ class ScriptedCall:
     def __init__(self, *script: SpeechChunk | Exception) -> None:
         self.script: Iterator[SpeechChunk | Exception] = iter(script)
         self.cancelled = False
+        self.refused: Exception | None = None
 
     def __aiter__(self) -> ScriptedCall:
         return self
@@ -47,10 +48,13 @@ class ScriptedCall:
         if step is None:
             raise StopAsyncIteration
         if isinstance(step, Exception):
+            self.refused = step
             raise step
         return step
 
     def cancel(self) -> None:
+        if isinstance(self.refused, BackPressureError):
+            raise self.refused  # as Serve does
         self.cancelled = True
 
 
@@ -127,3 +131,9 @@ def test_an_engine_bug_is_an_engine_error_without_a_trace() -> None:
 def test_a_full_queue_is_overload() -> None:
     with pytest.raises(Overloaded), translated_errors():
         raise BackPressureError(num_queued_requests=3, max_queued_requests=3)
+
+
+async def test_a_refused_request_is_overload_and_nothing_else() -> None:
+    refusal = BackPressureError(num_queued_requests=3, max_queued_requests=3)
+    with pytest.raises(Overloaded):
+        await anext(stream(ScriptedHandle(ScriptedCall(refusal))))

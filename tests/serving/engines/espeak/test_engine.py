@@ -83,7 +83,9 @@ async def test_every_language_and_every_preset_speaks(engine: EspeakEngine) -> N
     assert {"f1", "m1"} <= set(info.presets)
 
 
-@pytest.mark.parametrize("code", ["en", "EN", "en-US", "en-us", "en-GB", "en-xx", "fr", "fr-FR", "zh", "zh-cn", "de-AT"])
+@pytest.mark.parametrize(
+    "code", ["en", "EN", "en-US", "en-us", "en-GB", "en-xx", "fr", "fr-FR", "zh", "zh-cn", "de-AT"]
+)
 async def test_the_codes_that_clients_send_are_understood(engine: EspeakEngine, code: str) -> None:
     assert not is_silent(await speak(engine, request("hello 123", language=code)))
 
@@ -124,10 +126,9 @@ async def test_the_first_chunk_of_a_long_text_comes_before_the_last_is_made(engi
 async def test_the_event_loop_is_free_while_it_speaks(engine: EspeakEngine) -> None:
     await engine.check()
     on_the_loop, wall = time.thread_time(), time.perf_counter()
-    pcm = await speak(engine, request(f"{TEXT} " * 40, speed=0.25))
-    on_the_loop, wall = time.thread_time() - on_the_loop, time.perf_counter() - wall
-    print(on_the_loop, wall, len(pcm))
-    assert on_the_loop < 0.001 * len(pcm) / 22050
+    await speak(engine, request(f"{TEXT} " * 40, speed=0.25))
+
+    assert time.thread_time() - on_the_loop < 0.15 * (time.perf_counter() - wall)
 
 
 async def test_stats_count_streams_while_they_last_and_closing_one_ends_it(engine: EspeakEngine) -> None:
