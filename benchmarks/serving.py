@@ -43,9 +43,7 @@ def main() -> None:
         direct = asyncio.run(direct_first_bytes(5 * rounds))
         growth = ingress_growth(server, rounds)
     overhead = statistics.median(through) - statistics.median(direct)
-    print(
-        f"first byte of {len(LONG)} characters: {statistics.median(shares):.1%} of the total time (max {max(shares):.1%})"
-    )
+    print(f"first byte of {len(LONG)} characters: {statistics.median(shares):.1%} of the total (max {max(shares):.1%})")
     print(f"first byte of a short sentence: {ms(through)} ms through the server, {ms(direct)} ms called directly")
     result = {
         "first_byte_share": round(statistics.median(shares), 4),

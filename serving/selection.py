@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from serving.engines.base import EngineInfo, SpeechEngine, Voice
-from serving.errors import InvalidRequest, ModelFilesError, NotFound
+from serving.errors import InvalidRequest, ModelFilesError, NotFound, Unavailable
 from serving.settings import Settings, VoiceSettings
 from serving.store.models import ModelRevision, ModelStore
 from serving.store.voices import VoiceProfile, VoiceStore
@@ -54,8 +54,13 @@ def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
     choice = choose_engine(settings, models)
     logger.info("engine %s: %s", choice.engine, choice.reason)
     if choice.weights is None:
-        from serving.engines.espeak import EspeakEngine
-
+        try:
+            from serving.engines.espeak import EspeakEngine
+        except ModuleNotFoundError:
+            raise Unavailable(
+                "the espeak engine is not installed: pip install 'kubevoice[espeak]', or give XTTS its weights with: "
+                "kubevoice models pull"
+            ) from None
         return EspeakEngine()
     from serving.engines.xtts import XttsEngine
 

@@ -18,14 +18,11 @@ from serving.store.database import Database
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
 
-TEST_PREFIX = f"{PREFIX}TEST_"
-"""Variables for the tests themselves, not for the program."""
-
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if (name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)) or name in SEED_NAMES:
+        if name.startswith(PREFIX) or name in SEED_NAMES:
             monkeypatch.delenv(name)
 
 

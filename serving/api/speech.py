@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -44,6 +45,7 @@ AUDIO: dict[str, Any] = {
 @router.post("/v1/audio/speech", response_class=StreamingResponse, responses={200: AUDIO})
 async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> StreamingResponse:
     """Speak a text. The first bytes leave before the last are made; leaving the connection stops the work."""
+    began = time.perf_counter()
     info = await context.info()
     check_model(body.model, info)
     check_input(body.input, context.settings.limits.input_chars)
@@ -51,7 +53,7 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
         resolve_voice, body.voice_name, info=info, settings=context.settings.voices, voices=context.voices
     )
     speech = speech_request(body, voice, context)
-    stream = AudioStream(context.engine.stream(speech), body.response_format, info.model, context.metrics)
+    stream = AudioStream(context.engine.stream(speech), body.response_format, info.model, context.metrics, began)
     await stream.open_for(request.receive)
     request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
     headers = {

@@ -43,15 +43,24 @@ class Ending(Enum):
     BROKEN = "broken"
 
 
+class StreamBrokenError(Exception):
+    """Ends a response that has begun: the server cuts the connection. No handler maps it: no status is left."""
+
+
 class AudioStream:
-    """Encodes ``chunks`` into ``format`` as they come.
+    """Encodes ``chunks`` into ``audio_format`` as they come; ``began`` is when the request did, by ``perf_counter``.
 
     ``open()`` waits for the first bytes, so that an engine's error is still a status code; ``audio()`` or ``events()``
     then yields everything. ``close()`` ends the engine's generator, which stops its work; call it in any case.
     """
 
     def __init__(
-        self, chunks: AsyncGenerator[SpeechChunk, None], audio_format: str, model: str, metrics: Metrics
+        self,
+        chunks: AsyncGenerator[SpeechChunk, None],
+        audio_format: str,
+        model: str,
+        metrics: Metrics,
+        began: float | None = None,
     ) -> None:
         self.usage = Usage()
         self._chunks = chunks
@@ -61,7 +70,7 @@ class AudioStream:
         self._first = b""
         self._finished = self._closed = False
         self._ending = Ending.LEFT
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() if began is None else began
 
     async def open(self) -> None:
         """Wait for the first bytes; raises what the engine raises before it made any, InvalidRequest for silence."""
@@ -127,7 +136,7 @@ class AudioStream:
             unexpected = not isinstance(error, KubevoiceError)
             logger.error("speech stream broke after its first byte: %s", error, exc_info=unexpected)
             if failure is None:
-                raise
+                raise StreamBrokenError(str(error)) from None
             yield failure(error)
         finally:
             await self.close()
