@@ -27,7 +27,7 @@ serve: setup  ## start Ray Serve on loopback and print a curl that speaks; ARGS=
 	@exec $(BIN)/kubevoice serve $(ARGS)
 
 test: check  ## lint, types and the whole suite
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
 
 test-slow: setup  ## full-size models and other minutes-long proofs
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -101,10 +101,10 @@ def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Serve
         )
         answer.raise_for_status()
 
-    for _ in range(5):
+    for _ in range(3):
         speak(LONG[:400])
     before = ingress.memory_info().rss
-    for _ in range(5):
+    for _ in range(2):
         speak(LONG[:4000])  # 20 minutes of audio each: 55 MB as pcm
     assert ingress.memory_info().rss - before < 40 * 2**20
 
@@ -133,7 +133,7 @@ def test_bad_input_leaves_the_server_ready_and_the_volume_clean(espeak_server: S
             httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": b"PK\x03\x04" + bytes(500)}),
             "audio_sample",
         ),
-        (httpx.post(f"{url}/voices", data={"name": "../a"}, files={"audio_sample": b"RIFF"}), "audio_sample"),
+        (httpx.post(f"{url}/voices", data={"name": "../a"}, files={"audio_sample": b"RIFF"}), "name"),
         (httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": bytes(11 * 2**20)}), "audio_sample"),
     ]
     for answer, param in cases:
