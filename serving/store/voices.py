@@ -160,10 +160,8 @@ class VoiceStore:
         """Delete the rows whose directory is gone; the ids of the others."""
         rows = session.scalars(select(VoiceRow)).all()
         known = {row.id for row in rows if self._volume.voice(row.tenant, row.id).is_dir()}
-        for row in rows:
-            if row.id not in known:
-                session.delete(row)
-        session.flush()
+        lost = [row.id for row in rows if row.id not in known]
+        session.execute(delete(VoiceRow).where(VoiceRow.id.in_(lost)))  # by statement: another reindex may be faster
         return known
 
     def _profile(self, row: VoiceRow) -> VoiceProfile:

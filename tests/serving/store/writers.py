@@ -6,6 +6,7 @@ A writer says ``ready`` when its imports are done, starts on a line from stdin, 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -77,9 +78,9 @@ def run_together(writers: Sequence[subprocess.Popen[str]]) -> list[dict[str, Any
 
 
 def files_below(root: Path) -> list[str]:
-    """The files and links of the volume, without the SQLite database."""
-    paths = (path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir())
-    return sorted(path for path in paths if not path.startswith("records.db"))
+    """The files and links of the volume, without the SQLite database; other writers may be at work in it."""
+    found = (Path(folder, name).relative_to(root) for folder, _, names in os.walk(root) for name in names)
+    return sorted(str(path) for path in found if not str(path).startswith("records.db"))
 
 
 def _say(line: str) -> None:
