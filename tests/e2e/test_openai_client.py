@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import time
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
+from serving.audio.pcm import Pcm, to_float32
 from tests.audio_measure import decode_any, duration_of, is_silent, peak
+from tests.intelligible import SENTENCES, heard
 
 pytestmark = pytest.mark.xdist_group("espeak_server")
 
@@ -37,6 +40,19 @@ def test_every_format_is_speech_of_the_right_length(openai_client: OpenAI, audio
     assert duration_of(answer) == pytest.approx(seconds, abs=0.15)
     assert not is_silent(pcm)
     assert peak(pcm) < 1.0
+
+
+@pytest.mark.parametrize(("audio_format", "sentence"), list(zip(get_args(Format), SENTENCES, strict=False)))
+def test_what_is_spoken_can_be_understood(openai_client: OpenAI, audio_format: Format, sentence: str) -> None:
+    answer = openai_client.audio.speech.create(
+        model="tts-1", voice="alloy", input=f"{sentence.capitalize()}.", response_format=audio_format
+    ).read()
+    pcm, rate = (pcm_of(answer), 24000) if audio_format == "pcm" else decode_any(answer)
+    assert heard(pcm, rate) == sentence
+
+
+def pcm_of(data: bytes) -> Pcm:
+    return to_float32(np.frombuffer(data, np.int16))
 
 
 def test_the_default_format_is_mp3_and_names_the_engine(openai_client: OpenAI) -> None:
