@@ -6,8 +6,9 @@ KubevoiceError
 │   ├── NotFound            404  a voice or model that does not exist
 │   ├── Conflict            409  the name is taken
 │   └── PayloadTooLarge     413  body, text or audio over a limit
-├── Overloaded              429  refused now, welcome after `retry_after_s`
-├── Unavailable             503  this server cannot do it at the moment
+├── TryLater                     not now; `retry_after_s` says when
+│   ├── Overloaded          429  at capacity: refused before any work
+│   └── Unavailable         503  starting, draining, or the model cannot be used
 ├── EngineError             500  the engine failed on a valid request
 ├── ConfigurationError      a setting has a bad name or value (start-up and CLI)
 ├── ModelFilesError         model files are missing, torn or of the wrong shape
@@ -74,28 +75,29 @@ class PayloadTooLarge(RequestError):
     code = "payload_too_large"
 
 
-class Overloaded(KubevoiceError):
-    """The server is at capacity and refuses early; the work was not started."""
-
-    status = 429
-    code = "overloaded"
-
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.args = (message, retry_after_s)
-        self.retry_after_s = retry_after_s
-
-
-class Unavailable(KubevoiceError):
-    """The server is starting, draining, or its model is not usable."""
+class TryLater(KubevoiceError):
+    """Not now; the same request may succeed ``retry_after_s`` seconds later."""
 
     status = 503
-    code = "unavailable"
+    code = "try_later"
 
     def __init__(self, message: str, retry_after_s: int = 2) -> None:
         super().__init__(message)
         self.args = (message, retry_after_s)
         self.retry_after_s = retry_after_s
+
+
+class Overloaded(TryLater):
+    """The server is at capacity and refuses early; the work was not started."""
+
+    status = 429
+    code = "overloaded"
+
+
+class Unavailable(TryLater):
+    """The server is starting, draining, or its model is not usable."""
+
+    code = "unavailable"
 
 
 class EngineError(KubevoiceError):

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving.api.context import Context
-from serving.errors import KubevoiceError, Overloaded, PayloadTooLarge, Unavailable
+from serving.errors import KubevoiceError, PayloadTooLarge, TryLater
 from serving.metrics import REFUSALS
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def refusal(
 async def _domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KubevoiceError)
     headers = {}
-    if isinstance(error, Overloaded | Unavailable):
+    if isinstance(error, TryLater):
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status >= 500:
         logger.error("request failed: %s", error.message, exc_info=error.status == 500)
