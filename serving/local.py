@@ -84,7 +84,8 @@ def usable_port(settings: Settings) -> int:
 
 def ready_text(settings: Settings, engine: str) -> str:
     """What to do next, as a command that can be copied."""
-    url = f"http://{settings.http.host}:{settings.http.port}"
+    host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
+    url = f"http://{host}:{settings.http.port}"
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": "Hello from kubevoice."})
     return (
         f"kubevoice is ready on {url} with engine {engine}; API docs: {url}/docs; Ctrl-C stops it. Try:\n"

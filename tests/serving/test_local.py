@@ -46,3 +46,7 @@ def test_an_unknown_host_is_refused_by_name() -> None:
 def test_the_ready_text_has_a_curl_for_the_right_address() -> None:
     text = ready_text(settings(port=9123), "espeak")
     assert "curl -sf http://127.0.0.1:9123/v1/audio/speech" in text
+
+
+def test_an_ipv6_address_is_a_valid_url() -> None:
+    assert "http://[::1]:8000/v1/audio/speech" in ready_text(settings(host="::1"), "espeak")
