@@ -48,7 +48,9 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
         with suppress(KeyboardInterrupt):
             while True:
                 signal.pause()
-        say("stopping: streams in progress finish first")
+        say("stopping: streams in progress finish first; a second Ctrl-C cuts them")
+        with suppress(KeyboardInterrupt):
+            _drain()
 
 
 def check_exposure(settings: Settings) -> None:
@@ -95,12 +97,14 @@ def ready_text(settings: Settings, engine: str) -> str:
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """The first SIGINT or SIGTERM raises KeyboardInterrupt here; later ones do not disturb the shutdown."""
+    """SIGINT and SIGTERM raise KeyboardInterrupt here, twice at most: more do not disturb the shutdown."""
+    left = 2
 
     def handle(_number: int, _frame: object) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
@@ -142,6 +146,13 @@ def _cluster(settings: Settings) -> Iterator[None]:
         with redirect_stdout(io.StringIO()):
             serve.shutdown()  # type: ignore[no-untyped-call]
             ray.shutdown()
+
+
+def _drain() -> None:
+    """Take no more requests and wait for the streams in progress, as long as replicas have for it."""
+    from ray import serve
+
+    serve.delete("kubevoice")
 
 
 def _deploy(settings: Settings) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from tests.e2e.conftest import publish_checkpoint
 from tests.e2e.servers import serving
 
 pytestmark = pytest.mark.xdist_group("serve_command")
@@ -21,11 +24,25 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_it_ends_on_sigint_with_every_process_it_started(tmp_path: Path) -> None:
+def test_sigint_lets_a_stream_finish_and_ends_every_process(tmp_path: Path) -> None:
+    publish_checkpoint(tmp_path / "data")
+    body = {
+        "model": "tts-1",
+        "voice": "alloy",
+        "input": "A sentence that takes a while. " * 12,
+        "response_format": "pcm",
+    }
     with serving(tmp_path / "data") as server:
         started = psutil.Process(server.process.pid).children(recursive=True)
-        assert started
+        with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=body, timeout=60) as answer:
+            pieces = answer.iter_raw()
+            size = len(next(pieces))
+            server.process.send_signal(signal.SIGINT)
+            size += sum(map(len, pieces))  # raises when the connection is cut
+        server.process.wait(60)
+    assert size > 24000 * 2 * 5
     assert server.process.returncode == 0
+    assert started
     assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert server.lines[-1].startswith("stopping")
 
