@@ -30,7 +30,6 @@ def build(args: Mapping[str, Any] | Settings) -> Application:
     speech = Speech.options(
         name=engine.capitalize(),
         max_ongoing_requests=settings.limits.ongoing_per_replica,
-        max_queued_requests=settings.limits.queued_per_ingress,
         ray_actor_options={"num_cpus": settings.replicas.cpus, "num_gpus": _gpus(engine, settings)},
         **_scale(settings),
         **_lifecycle(),

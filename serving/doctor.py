@@ -34,13 +34,6 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 ABSENT_WEIGHTS: dict[str, Status] = {"xtts": "failed", "auto": "warning", "espeak": "ok"}
 """How bad it is for each setting of ``engine``."""
 
-SPECTROGRAMS = {
-    "conditioning mel": (2048, 256, 1024),
-    "perceiver mel": (4096, 1024, 4096),
-    "speaker encoder mel": (512, 160, 400),
-}
-"""(n_fft, hop, window) of the STFTs that XTTS computes: TTS/tts/models/xtts.py and hifigan_decoder.py of coqui-tts."""
-
 
 @dataclass(frozen=True)
 class Check:
@@ -109,6 +102,8 @@ def check_device(settings: Settings) -> Check:
     """The device that XTTS would take, with its spectrograms compared to the CPU's."""
     import torch
 
+    from serving.engines.xtts.device import spectrogram_fault
+
     wanted = settings.xtts.device
     with warnings.catch_warnings():  # torch tells of an old driver by a warning; here it is a finding
         warnings.simplefilter("ignore")
@@ -134,29 +129,6 @@ def check_device(settings: Settings) -> Check:
 
 def _driver() -> str:
     return f", {DRIVER_FILE.read_text().splitlines()[0].strip()}" if DRIVER_FILE.exists() else ""
-
-
-def spectrogram_fault(device: str) -> str | None:
-    """The first of XTTS's STFTs that ``device`` cannot do or gets wrong, by name and shape; None if all agree."""
-    import torch
-
-    signal = torch.randn(2, 22050, generator=torch.Generator().manual_seed(0))
-    for name, (n_fft, hop, window) in SPECTROGRAMS.items():
-        shape = f"torch.stft of {name} [2, 22050], n_fft {n_fft}"
-
-        def power(where: str, sizes: tuple[int, int, int] = (n_fft, hop, window)) -> torch.Tensor:
-            size, step, length = sizes
-            taper = torch.hann_window(length, device=where)
-            spectrum = torch.stft(signal.to(where), size, step, length, taper, return_complex=True)
-            return spectrum.abs().cpu()
-
-        try:
-            same = torch.allclose(power(device), power("cpu"), rtol=1e-3, atol=1e-2)
-        except (RuntimeError, NotImplementedError) as error:
-            return f"{shape} fails: {str(error).splitlines()[0]}"
-        if not same:
-            return f"{shape} differs from the CPU"
-    return None
 
 
 def check_embedded_voice() -> Check:

@@ -7,9 +7,11 @@ import ipaddress
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
@@ -18,6 +20,9 @@ from serving.selection import choose_engine
 from serving.settings import Settings
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
+
+DRAIN_S = 120.0
+"""How long requests in progress may take to end once the server is told to stop."""
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
@@ -48,8 +53,10 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
         with suppress(KeyboardInterrupt):
             while True:
                 signal.pause()
+        from ray.exceptions import RayError
+
         say("stopping: streams in progress finish first; a second Ctrl-C cuts them")
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, TimeoutError, RayError):
             _drain()
 
 
@@ -122,6 +129,7 @@ def _cluster(settings: Settings) -> Iterator[None]:
         os.environ.setdefault(name, value)
     if not sys.stderr.isatty():
         os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    _own_token()  # before the import, like the rest: Ray reads it then
     import ray
     from ray import serve
 
@@ -148,11 +156,21 @@ def _cluster(settings: Settings) -> Iterator[None]:
             ray.shutdown()
 
 
+def _own_token() -> None:
+    """A token for Ray's ports for this run alone, unless the user brings one: Ray would write it to HOME."""
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _drain() -> None:
-    """Take no more requests and wait for the streams in progress, as long as replicas have for it."""
+    """Take no more requests and wait for those in progress, but not for ever."""
     from ray import serve
 
-    serve.delete("kubevoice")
+    ingress = serve.get_app_handle("kubevoice")
+    deadline = time.monotonic() + DRAIN_S
+    while sum(ingress.broadcast("drain").results(timeout_s=10)) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _deploy(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from serving.engines.base import EngineInfo, SpeechEngine, Voice
 from serving.errors import InvalidRequest, ModelFilesError, NotFound, Unavailable
 from serving.settings import Settings, VoiceSettings
-from serving.store.models import ModelRevision, ModelStore
+from serving.store.models import ModelRevision, ModelStore, verify_xtts
 from serving.store.voices import VoiceProfile, VoiceStore
 
 logger = logging.getLogger(__name__)
@@ -36,17 +36,21 @@ class EngineChoice:
 def choose_engine(settings: Settings, models: ModelStore) -> EngineChoice:
     """Apply ``settings.engine`` to what is on the volume; ``xtts`` never falls back silently.
 
-    Raises ModelFilesError when XTTS is asked for and its weights are not there.
+    Raises ModelFilesError when XTTS is asked for and its weights are missing or do not have their manifest's sizes.
     """
     if settings.engine == "espeak":
         return EngineChoice("espeak", None, "engine is set to espeak")
-    weights = models.current("xtts", settings.xtts.model)
-    if weights is not None:
-        return EngineChoice("xtts", weights, f"XTTS weights found in {weights.path}")
-    missing = f"no XTTS weights in {models.volume.models('xtts', settings.xtts.model)}; run: kubevoice models pull"
-    if settings.engine == "xtts":
-        raise ModelFilesError(missing)
-    return EngineChoice("espeak", None, missing)
+    try:
+        weights = models.current("xtts", settings.xtts.model)
+        if weights is None:
+            directory = models.volume.models("xtts", settings.xtts.model)
+            raise ModelFilesError(f"no XTTS weights in {directory}; run: kubevoice models pull")
+        verify_xtts(weights.path)
+    except ModelFilesError as error:
+        if settings.engine == "xtts":
+            raise
+        return EngineChoice("espeak", None, error.message)
+    return EngineChoice("xtts", weights, f"XTTS weights found in {weights.path}")
 
 
 def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
@@ -98,6 +102,20 @@ def resolve_voice(
         raise NotFound(
             f"there is no voice {name!r}; GET /v1/audio/voices lists the voices", "voice", "voice_not_found"
         ) from None
+
+
+def normal_language(code: str, info: EngineInfo) -> str:
+    """``code`` as the loaded model spells it: itself, or without its region ("en-US" is "en" to XTTS).
+
+    Raises InvalidRequest that names the field ``language``.
+    """
+    known = {language.lower(): language for language in info.languages}
+    for candidate in (code.lower(), code.lower().split("-")[0]):
+        if candidate in known:
+            return known[candidate]
+    raise InvalidRequest(
+        f"language {code[:20]!r} is not spoken by {info.model}; GET /v1/models lists its languages", "language"
+    )
 
 
 def reserved_names(info: EngineInfo, settings: VoiceSettings) -> frozenset[str]:

@@ -59,7 +59,9 @@ class LimitSettings(Section):
         120.0, gt=0, validate_default=True, description="Longest reference audio, in seconds"
     )
     ongoing_per_replica: int = Field(16, ge=1, description="Requests one speech replica works on at a time")
-    queued_per_ingress: int = Field(64, ge=0, description="Requests one ingress replica holds before it answers 429")
+    queued_per_ingress: int = Field(
+        64, ge=1, description="Requests that may wait for their first audio in one ingress replica; more get 429"
+    )
 
     @field_validator("reference_max_s")
     @classmethod

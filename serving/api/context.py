@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -14,24 +15,45 @@ from serving.settings import Settings
 from serving.store.voices import VoiceStore
 
 INFO_TTL_S = 5.0
-"""How long an engine's description is kept: a promoted model shows up within this time."""
+"""Age at which an engine's description is asked for again."""
 
 
 @dataclass
 class Context:
-    """The application's parts. ``info()`` saves a hop to the engine on every request."""
+    """The application's parts, and what the process is doing.
+
+    ``draining``: no new requests are taken; ``in_progress``: requests begun and not answered to the end.
+    """
 
     engine: SpeechService
     voices: VoiceStore
     settings: Settings
     metrics: Metrics
-    _info: tuple[float, EngineInfo] | None = field(default=None, repr=False)
+    draining: bool = False
+    in_progress: int = 0
+    _info: EngineInfo | None = field(default=None, repr=False)
+    _info_from: float = field(default=0.0, repr=False)
+    _refresh: asyncio.Task[EngineInfo] | None = field(default=None, repr=False)
 
     async def info(self) -> EngineInfo:
-        now = time.monotonic()
-        if self._info is None or now - self._info[0] > INFO_TTL_S:
-            self._info = (now, await self.engine.info())
-        return self._info[1]
+        """What the engine is; only the first request waits for the engine to say so."""
+        if self._info is None:
+            return await self._ask()
+        if time.monotonic() - self._info_from > INFO_TTL_S and (self._refresh is None or self._refresh.done()):
+            self._refresh = asyncio.create_task(self._ask())
+            self._refresh.add_done_callback(_forget_error)
+        return self._info
+
+    async def _ask(self) -> EngineInfo:
+        self._info = await self.engine.info()
+        self._info_from = time.monotonic()
+        return self._info
+
+
+def _forget_error(task: asyncio.Task[EngineInfo]) -> None:
+    """An engine that does not answer now is asked again by the next request."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _context(request: Request) -> Context:

@@ -35,7 +35,7 @@ def error_body(status: int, message: str, param: str | None, code: str) -> dict[
 
 def add_error_handlers(app: FastAPI) -> None:
     """Register the handlers below on ``app``."""
-    app.add_exception_handler(KubevoiceError, _domain_error)
+    app.add_exception_handler(KubevoiceError, domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, unexpected_error)
@@ -50,7 +50,8 @@ def refusal(
     return JSONResponse(error_body(status, message, param, code), status, dict(headers or {}))
 
 
-async def _domain_error(request: Request, error: Exception) -> JSONResponse:
+async def domain_error(request: Request, error: Exception) -> JSONResponse:
+    """One of our own errors, with its status and, where it says when to come back, ``Retry-After``."""
     assert isinstance(error, KubevoiceError)
     headers = {}
     if isinstance(error, TryLater):

@@ -13,15 +13,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.context import Context
-from serving.api.errors import refusal, unexpected_error
-from serving.errors import PayloadTooLarge
+from serving.api.errors import domain_error, unexpected_error
+from serving.errors import PayloadTooLarge, Unavailable
 from serving.logs import request_id
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.settings import LimitSettings
 
 logger = logging.getLogger(__name__)
 
-SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+SAFE_ID = re.compile(r"[\x20-\x7e]{1,128}")
 DIGITS = re.compile(r"[0-9]+")
 OVERHEAD_BYTES = 64 * 1024
 """What a body may hold beside its file or text."""
@@ -54,15 +54,19 @@ class RequestLog:
         given = headers.get("x-request-id", "")
         token = request_id.set(given if SAFE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}")
         exchange = _Exchange(scope, receive, send, self.context.settings.limits)
+        self.context.in_progress += 1
         try:
             await self._answer(exchange)
         finally:
+            self.context.in_progress -= 1
             self._record(exchange)
             request_id.reset(token)
 
     async def _answer(self, exchange: _Exchange) -> None:
         request = Request(exchange.scope)
         try:
+            if self.context.draining and exchange.scope["path"] not in ("/healthz", "/metrics"):
+                raise Unavailable("this server is stopping; try again")
             exchange.check_declared_size()
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
@@ -70,10 +74,10 @@ class RequestLog:
             raise
         except ClientDisconnect:
             exchange.left = True
-        except PayloadTooLarge as error:
+        except (PayloadTooLarge, Unavailable) as error:
             if exchange.started:
                 raise
-            response = refusal(request, error.status, error.message, error.param, error.code)
+            response = await domain_error(request, error)
             await response(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # the last line of defence: a bug becomes a plain 500
             if exchange.started:

@@ -104,4 +104,7 @@ def engine_warnings(body: SpeechBody, voice: Voice, info: EngineInfo) -> list[st
         warnings.append(f"engine {info.name} does not clone: a preset speaks instead of the reference")
     if body.instructions:
         warnings.append("instructions are not followed")
+    if not info.samples:
+        options = ("temperature", "top_k", "top_p", "repetition_penalty")
+        warnings += [f"{name} is ignored by engine {info.name}" for name in options if getattr(body, name) is not None]
     return warnings

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from typing import ParamSpec
 
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
@@ -22,6 +25,11 @@ from serving.errors import EngineError, InvalidRequest, KubevoiceError
 from serving.metrics import AUDIO_SECONDS, BROKEN, CANCELLED, FIRST_AUDIO, REAL_TIME_FACTOR, Metrics
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+ENCODERS = ThreadPoolExecutor(4, thread_name_prefix="encode")
+"""Threads for encoding only: a slow database or upload must not silence the streams."""
 
 
 @dataclass
@@ -149,11 +157,11 @@ class AudioStream:
             self.usage.engine_s += time.perf_counter() - asked
             if chunk is None:
                 self._finished = True
-                return await asyncio.to_thread(self._encoder.finish)
+                return await _encoding(self._encoder.finish)
             self.usage.input_tokens += chunk.input_tokens
             self.usage.output_tokens += chunk.output_tokens
             self.usage.audio_s += chunk.seconds
-            data = await asyncio.to_thread(self._encoder.encode, chunk.pcm, chunk.sample_rate)
+            data = await _encoding(self._encoder.encode, chunk.pcm, chunk.sample_rate)
             if data:
                 return data
         return b""
@@ -196,6 +204,11 @@ class SpeechResponse(StreamingResponse):
         finally:
             await self._content.aclose()
             await self._stream.close()  # the generator does it too, unless it never began
+
+
+async def _encoding(function: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
+    call = functools.partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(ENCODERS, call)
 
 
 async def _disconnect(receive: Receive) -> None:

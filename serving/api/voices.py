@@ -13,7 +13,7 @@ from serving.api.context import Context, Ctx
 from serving.api.schemas import DeletedVoice, VoiceCard, VoiceList
 from serving.engines.base import EngineInfo
 from serving.errors import Conflict, InvalidRequest, KubevoiceError, NotFound, RequestError
-from serving.selection import DEFAULT_TENANT, OPENAI_VOICES, reserved_names, voice_of
+from serving.selection import DEFAULT_TENANT, OPENAI_VOICES, normal_language, reserved_names, voice_of
 from serving.settings import VoiceSettings
 from serving.store.profile import clean_name
 from serving.store.voices import VoiceProfile
@@ -47,11 +47,11 @@ async def create_voice(
     name = clean_name(name)
     if name.lower() in reserved_names(info, context.settings.voices):
         raise Conflict(f"the name {name!r} is taken by a built-in voice; choose another", param="name")
-    check_language(language, info)
+    language = None if language is None else normal_language(language, info)
     wav, seconds = await asyncio.to_thread(
         prepare_reference, await audio_sample.read(), context.settings.limits, "audio_sample"
     )
-    profile = await asyncio.to_thread(
+    adding = asyncio.to_thread(
         context.voices.add,
         tenant=DEFAULT_TENANT,
         name=name,
@@ -61,6 +61,7 @@ async def create_voice(
         description=description,
         consent=consent,
     )
+    profile = await _added(asyncio.create_task(adding), context)
     await _prepare(profile, context)
     return _card(profile)
 
@@ -88,12 +89,14 @@ async def delete_voice(voice_id: str, context: Ctx) -> DeletedVoice:
     return DeletedVoice(id=profile.id)
 
 
-def check_language(language: str | None, info: EngineInfo) -> None:
-    """Raise InvalidRequest for a language that the loaded model does not speak."""
-    if language is not None and language.lower() not in {known.lower() for known in info.languages}:
-        raise InvalidRequest(
-            f"language {language!r} is not spoken by {info.model}; GET /v1/models lists its languages", "language"
-        )
+async def _added(adding: asyncio.Task[VoiceProfile], context: Context) -> VoiceProfile:
+    """The stored voice. A client that leaves meanwhile leaves none behind, though the storing thread runs on."""
+    try:
+        return await asyncio.shield(adding)
+    except asyncio.CancelledError:
+        profile = await adding
+        await asyncio.to_thread(context.voices.delete, profile.tenant, profile.id)
+        raise
 
 
 async def _stored(voice_id: str, context: Context) -> VoiceProfile:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving.cli.context import Data, model_store, settings_with, voice_store
+from serving.cli.context import Data, model_store, settings_with
 from serving.cli.terminal import working
 from serving.errors import InvalidRequest, NotFound, StorageError
 
@@ -54,7 +54,7 @@ def say(
     from serving.selection import open_engine
 
     chosen = _format(output, audio_format)
-    spoken = sys.stdin.read() if text == "-" else text
+    spoken = _standard_input() if text == "-" else text
     if not spoken.strip():
         raise InvalidRequest("the text is empty; give something to say", param="text")
     settings = settings_with(data)
@@ -86,6 +86,17 @@ async def _say(engine: SpeechEngine, request: Callable[[EngineInfo], SpeechReque
     return f"{info.model}: {seconds:.2f} s of audio, real-time factor {factor:.3f}"
 
 
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            f"standard input is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); convert it, for "
+            "example with: iconv -f latin1 -t utf-8",
+            param="text",
+        ) from None
+
+
 def _format(output: Path, chosen: str | None) -> str:
     from serving.audio.encode import FORMATS
 
@@ -103,11 +114,11 @@ def _is_wav_file(output: Path, chosen: str) -> bool:
 
 
 def _resolve(name: str, info: EngineInfo, settings: Settings) -> Voice:
+    from serving.cli.voices_on_demand import VoicesOnDemand
     from serving.selection import resolve_voice
 
     try:
-        with voice_store(settings) as voices:
-            voice = resolve_voice(name, info=info, settings=settings.voices, voices=voices)
+        voice = resolve_voice(name, info=info, settings=settings.voices, voices=VoicesOnDemand(settings))
     except NotFound:
         presets = f"; presets are {', '.join(info.presets[:8])}" if info.presets else ""
         raise NotFound(

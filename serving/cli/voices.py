@@ -32,12 +32,17 @@ def add(
     data: Data = None,
 ) -> None:
     """Add a voice from recordings of it."""
-    from serving.selection import DEFAULT_TENANT, OPENAI_VOICES
+    from serving.cli.engine_facts import engine_facts
+    from serving.selection import DEFAULT_TENANT, normal_language, reserved_names
+    from serving.store.profile import clean_name
     from serving.voices import prepare_reference
 
     settings = settings_with(data)
-    if name.lower() in {taken.lower() for taken in ("default", *OPENAI_VOICES, *settings.voices.aliases)}:
+    info, name = engine_facts(settings), clean_name(name)
+    if name.lower() in reserved_names(info, settings.voices):
         raise Conflict(f"the name {name!r} is taken by a built-in voice; choose another", param="name")
+    if language is not None and info.languages:
+        language = normal_language(language, info)
     prepared = [prepare_reference(file.read_bytes(), settings.limits, str(file)) for file in files]
     with voice_store(settings) as voices:
         voice = voices.add(

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api import build_app
+from serving.api.context import Context
 from serving.deployments.metrics import RayMetrics
 from serving.deployments.remote import RemoteSpeech
 from serving.errors import KubevoiceError
@@ -56,11 +57,18 @@ class IngressReplica:
         url = settings.database.url
         database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
         database.migrate()
-        self._parts = (RemoteSpeech(speech), VoiceStore(volume, database), settings, RayMetrics())
+        engine = RemoteSpeech(speech, settings.limits.queued_per_ingress)
+        self._app = build_app(engine, VoiceStore(volume, database), settings, RayMetrics())
         self._sweeper = asyncio.create_task(_sweep(volume))
 
     async def __serve_build_asgi_app__(self) -> AsgiShell:
-        return AsgiShell(build_app(*self._parts))
+        return AsgiShell(self._app)
+
+    async def drain(self) -> int:
+        """Refuse new requests from now on; the number of requests in progress."""
+        context: Context = self._app.state.context
+        context.draining = True
+        return context.in_progress
 
 
 async def _sweep(volume: Volume) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import urllib.request
 from collections.abc import Iterable
+from http.client import HTTPException
 
 import ray
 from ray.util import metrics as ray_metrics
 
 from serving.metrics import Metric, Metrics, of_kind
+
+logger = logging.getLogger(__name__)
 
 SHOWN = ("ray_kubevoice_", "ray_serve_")
 """Families that ``/metrics`` shows; a node's own port has Ray's internals too."""
@@ -65,10 +69,16 @@ def merge_expositions(texts: Iterable[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
 def _scrape(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own nodes are never behind a proxy
     try:
-        with urllib.request.urlopen(url, timeout=SCRAPE_TIMEOUT_S) as response:  # noqa: S310 - http to our own nodes
+        with opener.open(url, timeout=SCRAPE_TIMEOUT_S) as response:
             text: str = response.read().decode()
             return text
-    except OSError:
-        return ""  # a node that is going away must not hide the others
+    except (OSError, HTTPException, ValueError) as error:
+        logger.warning("no metrics from %s: %s", url, error)  # a node that goes away must not hide the others
+        return ""

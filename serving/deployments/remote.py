@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TypeVar, cast
+import math
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, cast
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -19,43 +21,82 @@ from serving.logs import request_id
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 SEGMENT_CHARS = 400
 """Longest piece of text in one call. Serve has no flow control, so a call's whole audio may pile up here: this bounds
 it to about half a minute, twice (one piece is fetched ahead)."""
 
+SEED_STRIDE = 4096
+
+HEARD_LATELY_S = 5.0
+"""Audio within this time proves that speech can be made."""
+
 
 class RemoteSpeech(SpeechService):
-    """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours."""
+    """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours.
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    At most ``waiting_limit`` requests wait for their first audio; more are refused. Once begun, a request is never
+    refused: its further pieces take their turn.
+    """
+
+    def __init__(self, handle: DeploymentHandle[Any], waiting_limit: int) -> None:
         self._handle = handle
+        self._waiting_limit = waiting_limit
+        self._waiting = 0
+        self._heard = -math.inf
 
     async def info(self) -> EngineInfo:
-        return await self._call(self._handle.info.remote())
+        info: EngineInfo = (await self._ask("info"))[0]
+        return info
 
     async def prepare(self, voice: Voice) -> None:
-        await self._call(self._handle.prepare.remote(voice))
+        with translated_errors():
+            await self._handle.prepare.remote(voice)
 
     async def check(self) -> None:
-        await self._call(self._handle.check.remote())
+        """Ready when audio has just come from a replica, else when a replica says so."""
+        if time.monotonic() - self._heard > HEARD_LATELY_S:
+            await self._ask("check")
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         pieces = [_Piece(self._handle, part) for part in split_request(request)]
         try:
             for index, piece in enumerate(pieces):
-                async for chunk in piece.chunks():
+                with self._admitted() if index == 0 else nullcontext():
+                    chunk = await piece.first()
+                while chunk is not None:
+                    self._heard = time.monotonic()
                     if index + 1 < len(pieces):
                         pieces[index + 1].start()
                     yield chunk
+                    chunk = await piece.next()
         finally:
             for piece in pieces:
                 piece.cancel()
 
-    async def _call(self, response: Awaitable[T]) -> T:
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._waiting >= self._waiting_limit:
+            raise Overloaded("all speech replicas are busy and the queue is full; try again shortly", 1)
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _ask(self, method: str) -> list[Any]:
+        """The answers of the replicas that have one. It goes past the streams that wait, so a busy deployment answers.
+
+        Without a replica (none yet, or scaled to zero) it waits for one.
+        """
         with translated_errors():
-            return await response
+            try:
+                answers = await self._handle.broadcast(method).results_async(return_exceptions=True)
+            except DeploymentUnavailableError:
+                answers = [await getattr(self._handle, method).remote()]
+            good = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if not good:
+                raise answers[0]
+        return good
 
 
 class _Piece:
@@ -79,27 +120,38 @@ class _Piece:
             with suppress(Exception):  # a call that was refused raises the refusal again
                 self._call.cancel()  # type: ignore[no-untyped-call]
 
-    async def chunks(self) -> AsyncIterator[SpeechChunk]:
-        """The piece's audio. A replica that dies before its first chunk is replaced by another, once."""
+    async def first(self) -> SpeechChunk | None:
+        """The first chunk. A replica that dies before it is replaced by another, once."""
         with translated_errors():
             try:
-                first = await anext(self.start(), None)
+                return await self._advance()
             except RayActorError:
                 logger.warning("a speech replica died before its first chunk; trying another")
                 self._call = None
-                first = await anext(self.start(), None)
-            if first is None:
-                return
-            yield first
-            async for chunk in self.start():
-                yield chunk
+                return await self._advance()
+
+    async def next(self) -> SpeechChunk | None:
+        """The next chunk; None at the end."""
+        with translated_errors():
+            return await self._advance()
+
+    async def _advance(self) -> SpeechChunk | None:
+        return await anext(self.start(), None)
 
 
-def split_request(request: SpeechRequest) -> Iterator[SpeechRequest]:
+def split_request(request: SpeechRequest) -> list[SpeechRequest]:
     """``request`` in pieces of whole sentences; each has a seed of its own that follows from the request's."""
-    for index, text in enumerate(_pack(split_text(request.text, SEGMENT_CHARS))):
-        seed = None if request.seed is None else (request.seed + index) % 2**32
-        yield dataclasses.replace(request, text=text, seed=seed)
+    packed = list(_pack(split_text(request.text, SEGMENT_CHARS)))
+    speakable = [text for text in packed if any(map(str.isalnum, text))] or packed[:1]
+    return [
+        dataclasses.replace(request, text=text, seed=None if request.seed is None else _seed(request.seed, index))
+        for index, text in enumerate(speakable)
+    ]
+
+
+def _seed(seed: int, index: int) -> int:
+    """Far enough apart that an engine may count up from it, a sentence at a time."""
+    return (seed + index * SEED_STRIDE) % 2**32
 
 
 def _pack(sentences: list[str]) -> Iterator[str]:
@@ -109,7 +161,7 @@ def _pack(sentences: list[str]) -> Iterator[str]:
             yield packed
             packed = sentence
         else:
-            packed = f"{packed} {sentence}" if packed else sentence
+            packed = f"{packed}\n{sentence}" if packed else sentence  # a line break keeps them apart for the engine
     if packed:
         yield packed
 

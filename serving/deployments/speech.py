@@ -32,7 +32,7 @@ class SpeechReplica:
         name = choose_engine(settings, models).engine
         began = time.perf_counter()
         try:
-            self._engine = await asyncio.to_thread(open_engine, settings, models)
+            self._engine = await asyncio.to_thread(open_engine, with_visible_device(settings), models)
             await self._engine.check()
         except BaseException:
             self._metrics.add(MODEL_LOADS, engine=name, outcome="failed")
@@ -74,6 +74,13 @@ class SpeechReplica:
             self._metrics.set(QUEUED_STREAMS, stats.queued, model=self._info.model)
             self._metrics.set(QUEUE_AGE, stats.queue_age_s, model=self._info.model)
             await asyncio.sleep(STATS_PERIOD_S)
+
+
+def with_visible_device(settings: Settings) -> Settings:
+    """``settings`` with ``cuda`` for ``cuda:N`` where Ray assigns the GPU: it shows that one only, as number 0."""
+    if settings.replicas.gpus == 0 or not settings.xtts.device.startswith("cuda:"):
+        return settings
+    return settings.model_copy(update={"xtts": settings.xtts.model_copy(update={"device": "cuda"})})
 
 
 # Not as a decorator: under its own name the class is pickled by reference, so replicas import it.

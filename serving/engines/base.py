@@ -78,7 +78,10 @@ class SpeechChunk:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What an engine is. ``model`` is the id that clients use, ``name`` the engine ("xtts", "espeak")."""
+    """What an engine is. ``model`` is the id that clients use, ``name`` the engine ("xtts", "espeak").
+
+    ``clones``: it speaks with a reference's voice; ``samples``: it heeds ``Sampling``.
+    """
 
     name: str
     model: str
@@ -88,6 +91,7 @@ class EngineInfo:
     presets: tuple[str, ...]
     clones: bool
     device: str
+    samples: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ CONNECT_TIMEOUT_S = 10
 MIGRATION_LOCK = 0x6B756265766F6963
 """Key of the PostgreSQL advisory lock: "kubevoic" as a 64-bit integer."""
 
+READING = "kubevoice_reading"
+"""Execution option of connections that only read."""
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 FAULTS = (OperationalError, InternalError, InterfaceError, PoolTimeoutError, sqlite3.Error)
@@ -55,6 +58,7 @@ class Database:
         self.url = _parse(url)
         self.engine = _sqlite_engine(self.url) if self._is_sqlite else _postgresql_engine(self.url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(self.engine.execution_options(**{READING: True}), expire_on_commit=False)
 
     @classmethod
     def for_volume(cls, url: str | None, root: Path) -> Database:
@@ -72,6 +76,12 @@ class Database:
         Raises Unavailable if PostgreSQL does not answer, StorageError if the SQLite file cannot be used.
         """
         with self._typed_faults(), self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Like ``session`` for work that writes nothing: on SQLite it does not wait for a writer."""
+        with self._typed_faults(), self._readers.begin() as session:
             yield session
 
     def migrate(self) -> None:
@@ -157,7 +167,8 @@ def _sqlite_engine(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A deferred transaction that reads and then writes fails at once if another wrote between; this one waits.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading = connection.get_execution_options().get(READING, False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -188,7 +189,15 @@ def _publish(models: ModelStore, kind: str, name: str, snapshot: Snapshot, parti
     models.volume.discard(models.volume.models(kind, name) / snapshot.revision)
     with models.publish(kind, name, snapshot.revision, facts) as staging:
         for file in snapshot.files:
-            (partial / file.name).rename(staging / file.name)
+            _share(partial / file.name, staging / file.name)
     model = _find(models, kind, name, snapshot.revision)
     assert model is not None, "a published revision is listed"
     return model
+
+
+def _share(file: Path, target: Path) -> None:
+    """Give ``file`` a second name: an interruption of the publication takes ``target`` away and leaves the download."""
+    try:
+        os.link(file, target)
+    except OSError:  # the filesystem has no hard links
+        file.rename(target)

@@ -86,6 +86,8 @@ def read_manifest(directory: Path) -> Manifest:
 def verify_manifest(directory: Path, *, hashes: bool) -> Manifest:
     """Compare the files with the manifest: their sizes, and their sha256 too if ``hashes``.
 
+    Sizes are compared whenever a model is chosen to serve; hashing 2 GB at each start would double it, so that is left
+    to the pull and to ``kubevoice doctor --deep``.
     Raises ModelFilesError that names the first file that is missing or differs.
     """
     manifest = read_manifest(directory)

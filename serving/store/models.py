@@ -14,10 +14,13 @@ from pathlib import Path
 
 from serving.errors import InvalidRequest, ModelFilesError, NotFound, StorageError
 from serving.files import write_atomic
-from serving.store.manifest import MANIFEST, write_manifest
+from serving.store.manifest import MANIFEST, verify_manifest, write_manifest
 from serving.store.volume import Volume, is_safe_name, safe_name
 
 POINTER = "current"
+
+XTTS_NEEDED = (("config.json",), ("vocab.json",), ("model.safetensors", "model.pth"))
+"""What an XTTS v2 directory must hold: one file of each group."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,19 @@ class ModelStore:
         if revision == POINTER:
             raise InvalidRequest(f"a revision cannot be called {POINTER!r}; choose another name", param="revision")
         return self.volume.models(kind, name) / safe_name(revision, "revision")
+
+
+def verify_xtts(directory: Path) -> None:
+    """Check, without reading the weights, that the files of an XTTS model are there and have the manifest's sizes.
+
+    A model made by hand needs no manifest. Raises ModelFilesError that names the first file that is missing or differs.
+    """
+    for names in XTTS_NEEDED:
+        if not any((directory / name).is_file() for name in names):
+            wanted = directory / " or ".join(names)
+            raise ModelFilesError(f"{wanted} is missing; run: kubevoice models pull, or put the file there")
+    if (directory / MANIFEST).exists():
+        verify_manifest(directory, hashes=False)
 
 
 def _directories(parent: Path) -> list[Path]:

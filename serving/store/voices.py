@@ -86,7 +86,7 @@ class VoiceStore:
 
     def get(self, tenant: str, key: str) -> VoiceProfile:
         """The voice with id or name ``key``; raises NotFound."""
-        with self._database.session() as session:
+        with self._database.reading() as session:
             row = session.scalars(select(VoiceRow).where(_matches(tenant, key))).one_or_none()
         if row is None:
             raise _not_found(key)
@@ -95,7 +95,7 @@ class VoiceStore:
     def list(self, tenant: str) -> builtins.list[VoiceProfile]:
         """The tenant's voices, oldest first."""
         query = select(VoiceRow).where(VoiceRow.tenant == safe_name(tenant, "tenant"))
-        with self._database.session() as session:
+        with self._database.reading() as session:
             rows = session.scalars(query.order_by(VoiceRow.created_at, VoiceRow.id)).all()
         return [self._profile(row) for row in rows]
 
@@ -125,7 +125,7 @@ class VoiceStore:
 
     def _refuse_taken(self, voice: VoiceFile) -> None:
         query = select(VoiceRow.id).where(VoiceRow.tenant == voice.tenant, VoiceRow.name == voice.name)
-        with self._database.session() as session:
+        with self._database.reading() as session:
             if session.scalars(query).first() is not None:
                 raise _taken(voice)
 
@@ -153,7 +153,7 @@ class VoiceStore:
             raise
 
     def _is_recorded(self, voice: VoiceFile) -> bool:
-        with self._database.session() as session:
+        with self._database.reading() as session:
             return session.get(VoiceRow, voice.id) is not None
 
     def _drop_lost(self, session: Session) -> set[str]:

@@ -23,10 +23,10 @@ def espeak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a tiny XTTS checkpoint on its volume; it works on 4 requests and holds 2."""
+    """A server with a tiny XTTS checkpoint: it works on 4 requests, and 6 may wait for their first audio."""
     data = tmp_path_factory.mktemp("xtts") / "data"
     publish_checkpoint(data)
-    limits = {"KUBEVOICE_LIMITS__ONGOING_PER_REPLICA": "4", "KUBEVOICE_LIMITS__QUEUED_PER_INGRESS": "2"}
+    limits = {"KUBEVOICE_LIMITS__ONGOING_PER_REPLICA": "4", "KUBEVOICE_LIMITS__QUEUED_PER_INGRESS": "6"}
     with serving(data, environment={"KUBEVOICE_ENGINE": "xtts", **limits}) as server:
         yield server
 

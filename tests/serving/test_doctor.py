@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving import doctor
-from serving.doctor import Check, examine, filesystem_of, spectrogram_fault
+from serving.doctor import Check, examine, filesystem_of
 from serving.settings import DatabaseSettings, Settings, XttsSettings
 from serving.store.database import Database
 from serving.store.models import ModelStore
@@ -108,13 +108,6 @@ def test_a_gpu_that_is_asked_for_and_missing_fails_or_warns_with_the_fallback() 
     fallback = Settings(xtts=XttsSettings(device="cuda", fallback_cpu=True))
     assert doctor.check_device(asked).status == "failed"
     assert doctor.check_device(fallback).status == "warning"
-
-
-def test_a_device_that_cannot_do_a_spectrogram_is_reported_by_operation_and_shape() -> None:
-    assert spectrogram_fault("cpu") is None
-    fault = spectrogram_fault("mps")
-    assert fault is not None
-    assert "torch.stft of conditioning mel [2, 22050], n_fft 2048" in fault
 
 
 def test_sqlite_on_a_network_filesystem_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

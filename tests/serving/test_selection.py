@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +29,8 @@ def models(settings: Settings) -> ModelStore:
 
 def publish(store: ModelStore) -> None:
     with store.publish("xtts", "xtts_v2", "r1", {}) as staging:
-        (staging / "config.json").write_text("{}")
+        for name in ("config.json", "vocab.json", "model.pth"):
+            (staging / name).write_text("{}")
 
 
 def add(store: VoiceStore, name: str = "Ada") -> VoiceProfile:
@@ -62,6 +65,35 @@ def test_weights_of_another_model_do_not_count(settings: Settings) -> None:
 def test_xtts_never_falls_back(settings: Settings) -> None:
     with pytest.raises(ModelFilesError, match="kubevoice models pull"):
         choose_engine(settings.model_copy(update={"engine": "xtts"}), models(settings))
+
+
+def dangle(model: Path) -> None:
+    (model / "current").write_text("gone\n")
+
+
+def tear(model: Path) -> None:
+    (model / "r1" / "model.pth").write_text("{")
+
+
+def empty(model: Path) -> None:
+    for path in (model / "r1").iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(("damage", "named"), [(dangle, "current"), (tear, "model.pth"), (empty, "config.json")])
+def test_weights_that_cannot_be_used_are_named_by_auto_and_refused_by_xtts(
+    settings: Settings, damage: Callable[[Path], None], named: str
+) -> None:
+    store = models(settings)
+    publish(store)
+    directory = settings.data / "models" / "xtts" / "xtts_v2"
+    damage(directory)
+    choice = choose_engine(settings, store)
+
+    assert (choice.engine, choice.weights) == ("espeak", None)
+    assert named in choice.reason
+    with pytest.raises(ModelFilesError, match=named):
+        choose_engine(settings.model_copy(update={"engine": "xtts"}), store)
 
 
 async def test_espeak_is_taken_when_asked_for_even_with_weights(settings: Settings) -> None:

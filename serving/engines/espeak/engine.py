@@ -55,6 +55,7 @@ class EspeakEngine(SpeechEngine):
             presets=self._variants,
             clones=False,
             device="cpu",
+            samples=False,
         )
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:

@@ -21,12 +21,19 @@ import numpy as np
 
 from serving.engines.base import Pcm
 from serving.engines.espeak import library
-from serving.errors import EngineError, InvalidRequest
+from serving.errors import EngineError, InvalidRequest, Unavailable
 
 TIMEOUT_S = 20.0
 """Longest that one sentence may take; espeak-ng needs milliseconds."""
 
+EXIT_S = 2.0
+"""Longest wait for the exit code of a process that has closed its pipes."""
+
 _LENGTH = struct.Struct(">I")
+
+
+class _Ended(Exception):
+    """The process ended before it answered; the text is its exit code, negative for a signal."""
 
 
 class EspeakProcess:
@@ -37,31 +44,51 @@ class EspeakProcess:
         self._end: weakref.finalize[[subprocess.Popen[bytes]], EspeakProcess] | None = None
 
     def synthesise(self, text: str, voice: str, variant: str, words_per_minute: int) -> Pcm:
-        """Like ``library.synthesise``; raises InvalidRequest for a text that espeak-ng dies of or does not finish."""
-        process = self._started()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        watchdog = threading.Timer(TIMEOUT_S, process.kill)
-        watchdog.start()
+        """Like ``library.synthesise``; raises InvalidRequest for a text that espeak-ng dies of or does not finish.
+
+        The text is blamed only if the process speaks another one and then ends of it again; a process that does not
+        speak at all raises Unavailable with its exit code.
+        """
+        with suppress(_Ended):
+            return self._ask(text, voice, variant, words_per_minute)
         try:
-            _write(process.stdin, json.dumps([text, voice, variant, words_per_minute]).encode())
-            answer = _read(process.stdout)
-        except OSError:
-            answer = b""
-        finally:
-            watchdog.cancel()
-        if not answer:
-            self.close()
-            raise InvalidRequest("input has characters that espeak-ng fails on; leave out unusual ones", "input")
-        if answer[:1] == b"-":
-            raise EngineError(answer[1:].decode())
-        return np.frombuffer(answer[1:], np.float32)
+            self._ask("ready", voice, variant, words_per_minute)
+        except _Ended as ended:
+            reason = f"espeak-ng cannot speak: its process ended with exit code {ended} in a self-test"
+            raise Unavailable(f"{reason}; see the server's log and check its memory and installation") from ended
+        try:
+            return self._ask(text, voice, variant, words_per_minute)  # it may have been killed, or slow to start
+        except _Ended as ended:
+            message = "input has characters that espeak-ng fails on; leave out unusual ones"
+            raise InvalidRequest(message, "input") from ended
 
     def close(self) -> None:
         """End the process; it starts again when it is used again."""
         if self._end is not None:
             self._end()
         self._process = self._end = None
+
+    def _ask(self, *request: str | int) -> Pcm:
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watchdog = threading.Timer(TIMEOUT_S, process.kill)
+        watchdog.start()
+        try:
+            _write(process.stdin, json.dumps(request).encode())
+            answer = _read(process.stdout)
+        except OSError:
+            answer = b""
+        finally:
+            watchdog.cancel()
+        if not answer:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(EXIT_S)
+            self.close()
+            raise _Ended(process.returncode)
+        if answer[:1] == b"-":
+            raise EngineError(answer[1:].decode())
+        return np.frombuffer(answer[1:], np.float32)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -100,6 +127,10 @@ def _write(pipe: IO[bytes], message: bytes) -> None:
 
 
 def _read(pipe: IO[bytes]) -> bytes:
-    """The next message; empty at the end."""
+    """The next message; empty at the end, also at one within a message."""
     head = pipe.read(_LENGTH.size)
-    return pipe.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+    if len(head) < _LENGTH.size:
+        return b""
+    (length,) = _LENGTH.unpack(head)
+    message = pipe.read(length)
+    return message if len(message) == length else b""

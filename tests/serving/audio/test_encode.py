@@ -203,9 +203,9 @@ def test_closed_encoders_leave_no_memory_behind(name: str) -> None:
 
     use(30)
     before = psutil.Process().memory_info().rss
-    use(150)
+    use(400)
 
-    assert psutil.Process().memory_info().rss - before < 8 * 2**20
+    assert psutil.Process().memory_info().rss - before < 16 * 2**20  # each one that stays takes 60 kB or more
 
 
 def grows_by(name: str, seconds: int) -> int:
@@ -222,10 +222,10 @@ def grows_by(name: str, seconds: int) -> int:
 
 @ALL
 def test_ten_minutes_are_not_held_in_memory(name: str) -> None:
-    assert grows_by(name, 600) < 4 * 2**20  # the samples alone are 58 MB
+    assert grows_by(name, 600) < 16 * 2**20  # the samples alone are 58 MB
 
 
 @pytest.mark.slow
 @ALL
 def test_an_hour_is_not_held_in_memory(name: str) -> None:
-    assert grows_by(name, 3600) < 4 * 2**20
+    assert grows_by(name, 3600) < 16 * 2**20

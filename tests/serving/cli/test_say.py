@@ -21,7 +21,7 @@ from serving.cli import app
 TEXT = "The quick brown fox jumps over the lazy dog."
 
 
-def say(tmp_path: Path, *arguments: str, stdin: str | None = None, **environment: str) -> Result:
+def say(tmp_path: Path, *arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
     data = {"KUBEVOICE_DATA": str(tmp_path / "data"), "KUBEVOICE_ENGINE": "espeak", **environment}
     return CliRunner(env=data).invoke(app, ["say", *arguments], input=stdin)
 
@@ -102,6 +102,31 @@ def test_bad_input_is_exit_code_2_and_leaves_no_file(tmp_path: Path, arguments: 
     assert list(out.iterdir()) == []
 
 
+def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
+    result = say(tmp_path, "-", "-o", str(tmp_path / "a.wav"), stdin=b"hi \xff hello")
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: standard input is not UTF-8 (byte 3 is 0xff); ")
+    assert not (tmp_path / "a.wav").exists()
+
+
+def test_standard_input_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    text = "Füße über Äpfel"
+    pcm = [
+        say(tmp_path, argument, "-o", "-", "--format", "pcm", "--language", "de", stdin=text.encode()).stdout_bytes
+        for argument in ("-", text)
+    ]
+    assert pcm[0] == pcm[1] != b""
+
+
+def test_a_preset_needs_no_data_directory_and_a_stored_voice_does(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the directory should be")
+    assert say(tmp_path, TEXT, "-o", str(tmp_path / "a.wav"), "--voice", "nova").exit_code == 0
+    assert say(tmp_path, TEXT, "-o", str(tmp_path / "a.wav")).exit_code == 0
+    result = say(tmp_path, TEXT, "-o", str(tmp_path / "a.wav"), "--voice", "alice")
+    assert result.exit_code == 1
+    assert f"cannot write {tmp_path / 'data'}" in result.stderr
+
+
 def test_an_engine_without_weights_is_an_error_not_another_voice(tmp_path: Path) -> None:
     result = say(tmp_path, TEXT, "-o", str(tmp_path / "a.mp3"), KUBEVOICE_ENGINE="xtts")
     assert result.exit_code == 1
@@ -140,4 +165,4 @@ def test_ctrl_c_while_speaking_leaves_nothing(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert "Traceback" not in process.stderr.read()
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert list(tmp_path.iterdir()) == []

@@ -11,10 +11,12 @@ from typer.testing import CliRunner, Result
 
 from serving.audio.wav import wav_bytes
 from serving.cli import app
+from tests.factories.xtts import cached_checkpoint
 
 
-def voices(tmp_path: Path, *arguments: str) -> Result:
-    return CliRunner(env={"KUBEVOICE_DATA": str(tmp_path / "data")}).invoke(app, ["voices", *arguments])
+def voices(tmp_path: Path, *arguments: str, **environment: str) -> Result:
+    data = {"KUBEVOICE_DATA": str(tmp_path / "data"), **environment}
+    return CliRunner(env=data).invoke(app, ["voices", *arguments])
 
 
 def recording(path: Path, seconds: float = 2.0) -> str:
@@ -69,6 +71,7 @@ def test_removing_without_a_terminal_needs_a_yes(tmp_path: Path) -> None:
         (None, "../alice", "name"),
         (None, "alloy", "taken by a built-in voice"),
         (None, "default", "taken by a built-in voice"),
+        (None, "F1", "taken by a built-in voice"),
     ],
 )
 def test_bad_input_is_exit_code_2_and_adds_nothing(
@@ -87,6 +90,34 @@ def test_a_taken_name_is_refused(tmp_path: Path) -> None:
     file = recording(tmp_path / "a.wav")
     assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 0
     assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 2
+
+
+def test_a_language_that_the_engine_does_not_speak_is_refused_and_a_region_is_dropped(tmp_path: Path) -> None:
+    file = recording(tmp_path / "a.wav")
+    refused = voices(tmp_path, "add", file, "--name", "alice", "--language", "klingon")
+    assert refused.exit_code == 2
+    assert "language 'klingon' is not spoken by espeak" in refused.stderr
+    assert voices(tmp_path, "add", file, "--name", "alice", "--language", "DE-ch").exit_code == 0
+    (listed,) = json.loads(voices(tmp_path, "list", "--json").stdout)
+    assert (listed["name"], listed["language"]) == ("alice", "de")
+
+
+def test_the_weights_on_the_volume_say_which_names_and_languages_are_built_in(tmp_path: Path) -> None:
+    model = tmp_path / "data" / "models" / "xtts" / "xtts_v2" / "r1"
+    model.parent.mkdir(parents=True)
+    model.symlink_to(cached_checkpoint())
+    file = recording(tmp_path / "a.wav")
+    for options, words in ((("--name", "ada"), "taken"), (("--name", "x", "--language", "cy"), "language 'cy'")):
+        result = voices(tmp_path, "add", file, *options)
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
+    assert voices(tmp_path, "add", file, "--name", "f1", "--language", "hu").exit_code == 0
+
+
+def test_a_voice_can_be_added_before_the_weights_are_there(tmp_path: Path) -> None:
+    options = ("--name", "alice", "--language", "en")
+    result = voices(tmp_path, "add", recording(tmp_path / "a.wav"), *options, KUBEVOICE_ENGINE="xtts")
+    assert result.exit_code == 0, result.output
 
 
 def test_an_empty_list_says_how_to_begin(tmp_path: Path) -> None:

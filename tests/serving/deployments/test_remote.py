@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
-from serving.deployments.remote import SEGMENT_CHARS, RemoteSpeech, split_request, translated_errors
+from serving.deployments.remote import SEED_STRIDE, SEGMENT_CHARS, RemoteSpeech, split_request, translated_errors
 from serving.engines.base import SpeechChunk, SpeechRequest, Voice
 from serving.errors import EngineError, InvalidRequest, Overloaded
 
 TEXT = " ".join(f"This is sentence number {index}." for index in range(60))
+
+
+WORD = "x" * 395 + "."
 
 
 def request(text: str = TEXT, seed: int | None = 5) -> SpeechRequest:
@@ -23,12 +27,13 @@ def request(text: str = TEXT, seed: int | None = 5) -> SpeechRequest:
 def test_a_long_text_is_cut_between_sentences_and_loses_nothing() -> None:
     pieces = list(split_request(request()))
     assert len(pieces) > 3
-    assert " ".join(piece.text for piece in pieces) == TEXT
+    assert " ".join(piece.text for piece in pieces).replace("\n", " ") == TEXT
     assert all(len(piece.text) <= SEGMENT_CHARS and piece.text.endswith(".") for piece in pieces)
 
 
 def test_pieces_have_different_seeds_that_follow_from_the_requests() -> None:
-    assert [piece.seed for piece in split_request(request(seed=2**32 - 1))][:3] == [2**32 - 1, 0, 1]
+    seeds = [piece.seed for piece in split_request(request(seed=2**32 - 1))]
+    assert seeds[:3] == [2**32 - 1, SEED_STRIDE - 1, 2 * SEED_STRIDE - 1]
     assert {piece.seed for piece in split_request(request(seed=None))} == {None}
 
 
@@ -79,7 +84,7 @@ def chunk(value: float = 0.5) -> SpeechChunk:
 
 
 def stream(handle: ScriptedHandle, text: str = "One.") -> AsyncGenerator[SpeechChunk, None]:
-    return RemoteSpeech(handle).stream(request(text))  # type: ignore[arg-type]
+    return RemoteSpeech(handle, 2).stream(request(text))  # type: ignore[arg-type]
 
 
 async def test_a_replica_that_dies_before_its_first_chunk_is_replaced() -> None:
@@ -137,3 +142,53 @@ async def test_a_refused_request_is_overload_and_nothing_else() -> None:
     refusal = BackPressureError(num_queued_requests=3, max_queued_requests=3)
     with pytest.raises(Overloaded):
         await anext(stream(ScriptedHandle(ScriptedCall(refusal))))
+
+
+def test_line_breaks_stay_sentence_ends() -> None:
+    (piece,) = split_request(request("Chapter One\nIt was a dark night"))
+    assert piece.text == "Chapter One\nIt was a dark night"
+
+
+def test_a_tail_without_words_is_left_out_and_a_text_without_words_is_left_to_the_engine() -> None:
+    assert [piece.text for piece in split_request(request("x" * 395 + ". \U0001f389\U0001f389 !!!"))] == [
+        "x" * 395 + "."
+    ]
+    assert [piece.text for piece in split_request(request("..."))] == ["..."]
+
+
+class HeldCall(ScriptedCall):
+    """A call whose first chunk comes when it is let go."""
+
+    def __init__(self, *script: SpeechChunk | Exception) -> None:
+        super().__init__(*script)
+        self.go = asyncio.Event()
+
+    async def __anext__(self) -> SpeechChunk:
+        await self.go.wait()
+        return await super().__anext__()
+
+
+async def test_a_request_too_many_waiting_is_refused_until_one_is_heard() -> None:
+    held = HeldCall(chunk(), chunk())
+    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), 1)  # type: ignore[arg-type]
+    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await anext(remote.stream(request("Refused.")))
+    held.go.set()
+    await waiting
+    await anext(remote.stream(request("Welcome.")))
+
+
+async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
+    held = HeldCall(chunk())
+    pieces = [ScriptedCall(chunk(), chunk()) for _ in range(10)]
+    remote = RemoteSpeech(ScriptedHandle(*pieces[:2], held, *pieces[2:]), 1)  # type: ignore[arg-type]
+    begun = remote.stream(request(TEXT))
+    await anext(begun)
+    await anext(begun)
+    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
+    await asyncio.sleep(0)
+    assert len([piece async for piece in begun]) > 3
+    held.go.set()
+    await waiting

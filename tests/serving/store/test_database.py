@@ -181,6 +181,28 @@ def test_a_damaged_sqlite_file_is_a_storage_error(tmp_path: Path) -> None:
     database.close()
 
 
+def test_reading_does_not_wait_for_a_writer(database: Database) -> None:
+    with database.session() as session:
+        session.add(make_row("voice_1"))
+
+    def read() -> list[str]:
+        with database.reading() as reader:
+            return list(reader.scalars(select(VoiceRow.id)))
+
+    with ThreadPoolExecutor(1) as pool, database.session() as session:
+        session.add(make_row("voice_2"))
+        session.flush()
+        assert pool.submit(read).result(timeout=10) == ["voice_1"]  # a reader that waits does so for 15 s
+    assert sorted(read()) == ["voice_1", "voice_2"]
+
+
+def test_a_failed_read_is_typed(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'missing' / 'records.db'}")
+    with pytest.raises(StorageError), database.reading() as session:
+        session.execute(text("SELECT 1"))
+    database.close()
+
+
 def test_sqlite_transactions_that_read_and_then_write_wait_for_each_other(tmp_path: Path) -> None:
     database = Database.for_volume(None, tmp_path)
     database.migrate()

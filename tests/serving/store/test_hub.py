@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -178,6 +179,35 @@ def test_a_volume_without_room_is_refused_before_any_transfer(tmp_path: Path, mo
     with running(Hub()) as hub, pytest.raises(StorageError, match="MB more"):
         pulled(store(tmp_path), hub)
     assert hub.sent == {}
+
+
+def test_an_interruption_after_the_last_byte_loses_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    models = store(tmp_path)
+    with running(Hub()) as hub:
+        with monkeypatch.context() as patch:
+            patch.setattr("serving.store.models.write_manifest", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pulled(models, hub)
+        assert models.list() == []
+        sent = dict(hub.sent)
+        assert pulled(models, hub).downloaded
+        assert hub.sent == sent
+    assert list((tmp_path / ".staging").iterdir()) == []
+
+
+def test_a_filesystem_without_hard_links_is_served_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    with running(Hub()) as hub:
+        model = pulled(store(tmp_path), hub).model
+    assert {name: (model.path / name).read_bytes() for name in XTTS_FILES} == FILES
 
 
 def test_two_pulls_of_one_model_do_not_write_the_same_files(tmp_path: Path) -> None:

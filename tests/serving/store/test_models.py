@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from serving.errors import Conflict, InvalidRequest, ModelFilesError, NotFound, StorageError
-from serving.store.manifest import verify_manifest
-from serving.store.models import ModelStore
+from serving.store.manifest import verify_manifest, write_manifest
+from serving.store.models import ModelStore, verify_xtts
 from serving.store.volume import Volume
 from tests.serving.store.writers import files_below
 
@@ -42,6 +42,25 @@ def test_promotion_goes_forward_and_back(tmp_path: Path) -> None:
     assert [(model.revision, model.current) for model in store.list()] == [("r1", False), ("r2", True)]
     store.promote("xtts", "base", "r1")
     assert [(model.revision, model.current) for model in store.list()] == [("r1", True), ("r2", False)]
+
+
+@pytest.mark.parametrize("weights", ["model.pth", "model.safetensors"])
+def test_an_xtts_directory_made_by_hand_needs_three_files(tmp_path: Path, weights: str) -> None:
+    for name in ("config.json", "vocab.json", weights):
+        with pytest.raises(ModelFilesError, match=rf"{name.split('.')[0]}.* is missing"):
+            verify_xtts(tmp_path)
+        (tmp_path / name).write_bytes(b"x")
+    verify_xtts(tmp_path)
+
+
+def test_xtts_files_that_differ_from_the_manifest_in_size_are_refused_by_name(tmp_path: Path) -> None:
+    for name in ("config.json", "vocab.json", "model.pth", "speakers_xtts.pth"):
+        (tmp_path / name).write_bytes(b"whole")
+    write_manifest(tmp_path, {})
+    verify_xtts(tmp_path)
+    (tmp_path / "speakers_xtts.pth").write_bytes(b"tor")
+    with pytest.raises(ModelFilesError, match=r"speakers_xtts\.pth.*3 bytes"):
+        verify_xtts(tmp_path)
 
 
 def test_every_model_is_listed_in_order_and_stray_files_are_not(tmp_path: Path) -> None:

@@ -126,6 +126,17 @@ def test_a_name_is_taken_until_its_voice_is_deleted(store: VoiceStore, volume: V
     assert store.get("acme", add(store).id).name == "Nova"
 
 
+def test_voices_are_read_while_a_writer_is_at_work(store: VoiceStore, database: Database) -> None:
+    voice = add(store)
+
+    def read() -> tuple[VoiceProfile, list[VoiceProfile]]:
+        return store.get("acme", "Nova"), store.list("acme")
+
+    with ThreadPoolExecutor(1) as pool, database.session() as session:
+        session.execute(text("UPDATE voices SET language = 'fr'"))
+        assert pool.submit(read).result(timeout=10) == (voice, [voice])
+
+
 def test_a_deleted_voice_is_gone_while_an_open_reader_finishes(store: VoiceStore, volume: Volume) -> None:
     voice = add(store)
     with voice.references[0].open("rb") as reader:

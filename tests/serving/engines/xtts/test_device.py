@@ -4,7 +4,8 @@ import warnings
 import pytest
 import torch
 
-from serving.engines.xtts.device import select_device
+from serving.engines.xtts import device as devices
+from serving.engines.xtts.device import select_device, spectrogram_fault
 from serving.errors import ConfigurationError
 
 
@@ -38,10 +39,45 @@ def test_the_fallback_takes_the_cpu_and_says_so(caplog: pytest.LogCaptureFixture
     assert "runs on the CPU" in caplog.text
 
 
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "spectrogram_fault", lambda _: None)
     assert select_device("auto", fallback_cpu=False) == torch.device("cuda")
     assert select_device("cuda:1", fallback_cpu=False) == torch.device("cuda:1")
     with pytest.raises(ConfigurationError, match="2 GPUs"):
         select_device("cuda:2", fallback_cpu=False)
+
+
+@pytest.fixture
+def broken_gpus(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that is there and cannot compute, which the meta device stands for."""
+    monkeypatch.setattr(devices, "spectrogram_fault", lambda _: spectrogram_fault("meta"))
+
+
+@pytest.mark.usefixtures("broken_gpus")
+@pytest.mark.parametrize("device", ["auto", "cuda:1"])
+def test_a_gpu_that_fails_its_probe_is_an_error_that_names_the_operation_and_the_shape(device: str) -> None:
+    words = r"torch\.stft of conditioning mel \[2, 22050\], n_fft 2048 fails: .*; use another torch build"
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        select_device(device, fallback_cpu=False)
+    assert caught.value.param == "xtts.device"
+
+
+@pytest.mark.usefixtures("broken_gpus")
+@pytest.mark.parametrize("device", ["auto", "cuda:1"])
+def test_the_fallback_takes_the_cpu_for_a_gpu_that_fails_its_probe(
+    device: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert select_device(device, fallback_cpu=True).type == "cpu"
+    assert "fails its probe: torch.stft of conditioning mel" in caplog.text
+
+
+def test_a_device_that_can_do_every_spectrogram_has_no_fault() -> None:
+    assert spectrogram_fault("cpu") is None

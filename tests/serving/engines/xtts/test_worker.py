@@ -85,25 +85,41 @@ async def test_closing_the_stream_closes_the_job_within_one_item_and_frees_the_w
     assert worker.stats().active == worker.stats().queued == 0
 
 
+class Gate:
+    """A job that stays in the worker's thread from ``begun`` until ``opened``, then does ``rest``."""
+
+    def __init__(self, rest: Steps) -> None:
+        self.begun, self.opened, self._rest = threading.Event(), threading.Event(), rest
+
+    def steps(self) -> Steps:
+        self.begun.set()
+        assert self.opened.wait(30)
+        yield from self._rest
+
+    async def entered(self) -> None:
+        assert await asyncio.to_thread(self.begun.wait, 30)
+
+
+async def until_queued(worker: Worker, count: int) -> None:
+    async with asyncio.timeout(30):
+        while worker.stats().queued < count:  # noqa: ASYNC110 - the worker tells nobody
+            await asyncio.sleep(0)
+
+
 async def test_a_cancelled_wait_cancels_a_job_that_has_not_begun(worker: Worker) -> None:
     log: list[str] = []
-    hold = threading.Event()
-
-    def held() -> Steps:
-        hold.wait(5)
-        yield "held"
-
-    first = asyncio.create_task(read(worker, held()))
-    await asyncio.sleep(0.02)
+    gate = Gate(sentences("A", 1, 1, []))
+    first = asyncio.create_task(read(worker, gate.steps()))
+    await gate.entered()
     second = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
-    await asyncio.sleep(0.02)
+    await until_queued(worker, 1)
     stats = worker.stats()
     assert (stats.active, stats.queued) == (1, 1)
     assert stats.queue_age_s > 0
     second.cancel()
     await asyncio.wait([second])
-    hold.set()
-    assert await first == ["held"]
+    gate.opened.set()
+    assert await first == ["A0.0"]
     assert await read(worker, sentences("C", 1, 1, [])) == ["C0.0"]
     assert log == []
 
@@ -122,18 +138,13 @@ async def test_an_error_comes_after_the_items_before_it_and_spares_the_next_job(
 
 async def test_urgent_work_goes_in_at_the_next_turn(worker: Worker) -> None:
     log: list[str] = []
-    hold = threading.Event()
-
-    def held() -> Steps:
-        hold.wait(5)
-        yield from sentences("A", 2, 1, log)
-
-    speaking = asyncio.create_task(read(worker, held()))
-    await asyncio.sleep(0.02)
+    gate = Gate(sentences("A", 2, 1, log))
+    speaking = asyncio.create_task(read(worker, gate.steps()))
+    await gate.entered()
     waiting = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
     urgent = asyncio.create_task(worker.call(lambda: log.append("urgent")))
-    await asyncio.sleep(0.02)
-    hold.set()
+    await until_queued(worker, 2)
+    gate.opened.set()
     await asyncio.gather(speaking, waiting, urgent)
     assert log == ["A0.0", "urgent", "A1.0", "B0.0"]
 
@@ -156,16 +167,12 @@ async def test_busy_is_told_only_while_there_is_work(worker: Worker) -> None:
     def busy() -> float | None:
         return worker.busy_s
 
-    hold = threading.Event()
-
-    def stuck() -> Steps:
-        hold.wait(5)
-        yield "late"
-
+    gate = Gate(sentences("A", 1, 1, []))
     assert busy() is None
-    task = asyncio.create_task(read(worker, stuck()))
+    task = asyncio.create_task(read(worker, gate.steps()))
+    await gate.entered()
     await asyncio.sleep(0.1)
     assert (busy() or 0) > 0.05
-    hold.set()
+    gate.opened.set()
     await task
     assert busy() is None
