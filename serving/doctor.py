@@ -209,7 +209,7 @@ def check_database(settings: Settings) -> Check:
         return Check("database", "ok", f"SQLite in {settings.data} is made at the first start")
     database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
     try:
-        with database.session() as session:
+        with database.reading() as session:
             current = MigrationContext.configure(session.connection()).get_current_revision()
     finally:
         database.close()

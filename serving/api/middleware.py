@@ -21,7 +21,7 @@ from serving.settings import LimitSettings
 
 logger = logging.getLogger(__name__)
 
-SAFE_ID = re.compile(r"[\x20-\x7e]{1,128}")
+SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 DIGITS = re.compile(r"[0-9]+")
 OVERHEAD_BYTES = 64 * 1024
 """What a body may hold beside its file or text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.api import build_app
+from serving.api.context import Context
 from serving.logs import JsonFormatter
 from serving.metrics import LocalMetrics
 from serving.settings import Settings
 from serving.store.voices import VoiceStore
-from tests.serving.api.asgi import Exchange
+from tests.serving.api.asgi import Exchange, speech, until
 from tests.serving.api.scripted import ScriptedSpeech, chunk
 
 
@@ -162,3 +164,24 @@ def test_a_bug_is_a_plain_500_with_its_trace_in_the_log(
     trace = next(line for line in log if "exception" in line)
     assert trace["request_id"] == "mine"
     assert "ZeroDivisionError: inner" in str(trace["exception"])
+
+
+async def test_a_draining_server_finishes_what_it_has_and_takes_nothing_new(
+    store: VoiceStore, settings: Settings
+) -> None:
+    go = asyncio.Event()
+    app = build_app(ScriptedSpeech(chunk(), go, chunk()), store, settings, LocalMetrics())
+    context: Context = app.state.context
+    begun = speech(app)
+    await until(lambda: bool(begun.body))
+    context.draining = True
+
+    for method, path, status in (("POST", "/v1/audio/speech", 503), ("GET", "/readyz", 503), ("GET", "/healthz", 200)):
+        refused = Exchange(app, method, path)
+        await refused.end()
+        assert refused.status == status, path
+    assert context.in_progress == 1
+    go.set()
+    await begun.end()
+    assert begun.complete
+    assert context.in_progress == 0

@@ -324,3 +324,9 @@ def test_many_requests_at_once_each_get_their_own_audio(
             return [answer.content for answer in await asyncio.gather(*requests)]
 
     assert asyncio.run(all_at_once()) == [speak(TestClient(app), input=text, response_format="pcm") for text in texts]
+
+
+def test_sampling_options_that_the_engine_ignores_are_named(client: TestClient) -> None:
+    body = {"model": "tts-1", "voice": "alloy", "input": "Hi.", "top_p": 0.5, "temperature": 0.7}
+    warning = client.post("/v1/audio/speech", json=body).headers["x-kubevoice-warning"]
+    assert warning == "temperature is ignored by engine espeak; top_p is ignored by engine espeak"

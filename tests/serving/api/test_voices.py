@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
+import time
 import zipfile
 from typing import Any
 from urllib.parse import quote
@@ -15,11 +17,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.api import build_app
+from serving.api.context import Context
+from serving.api.voices import _added
 from serving.audio.wav import wav_bytes
 from serving.errors import EngineError, InvalidRequest, Unavailable
 from serving.metrics import LocalMetrics
 from serving.settings import LimitSettings, Settings, VoiceSettings
-from serving.store.voices import VoiceStore
+from serving.store.voices import VoiceProfile, VoiceStore
 from tests.audio_measure import Pcm, is_silent, noise, tone
 from tests.serving.api.asgi import Exchange, until
 from tests.serving.api.listing import files_below
@@ -394,3 +398,29 @@ def test_a_full_volume_is_said_as_such(store: VoiceStore, settings: Settings) ->
 
     assert (response.status_code, response.json()["error"]["code"]) == (507, "storage")
     assert json.loads(response.text)["error"]["type"] == "server_error"
+
+
+async def test_a_client_that_leaves_while_the_voice_is_stored_leaves_none_behind(
+    store: VoiceStore, settings: Settings
+) -> None:
+    context = Context(ScriptedSpeech(), store, settings, LocalMetrics())
+    stored = threading.Event()
+
+    def add_slowly() -> VoiceProfile:
+        profile = store.add(tenant="default", name="Ada", references=[REFERENCE], reference_seconds=2.0)
+        stored.set()
+        time.sleep(0.1)
+        return profile
+
+    request = asyncio.create_task(_added(asyncio.create_task(asyncio.to_thread(add_slowly)), context))
+    await asyncio.to_thread(stored.wait)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert store.list("default") == []
+
+
+def test_a_region_is_taken_for_its_language_as_in_speech(store: VoiceStore, settings: Settings) -> None:
+    with scripted(ScriptedSpeech(chunk()), store, settings) as client:
+        assert upload(client, language="de-AT").json()["language"] == "de"
+        assert upload(client, name="Eve", language="klingon").json()["error"]["param"] == "language"
