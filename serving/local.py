@@ -7,6 +7,7 @@ import ipaddress
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -146,7 +147,8 @@ def _cluster(settings: Settings) -> Iterator[None]:
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": settings.http.host, "port": settings.http.port},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
+            # The controller repeats every failure as pages of traces: `_cause` finds the sentence among them.
+            logging_config={"log_level": "CRITICAL", "enable_access_log": False},
         )
         yield
     finally:
@@ -184,4 +186,14 @@ def _deploy(settings: Settings) -> None:
     try:
         serve.run(build(settings), name="kubevoice", route_prefix="/")
     except RuntimeError as error:
-        raise EngineError(f"the application did not start: {error}") from error
+        raise EngineError(f"the application did not start: {_cause(str(error))}") from error
+
+
+def _cause(report: str) -> str:
+    """Our own sentence about why a replica could not start, out of the traces that Serve keeps; else ``report``."""
+    from ray import serve
+
+    deployments = serve.status().applications["kubevoice"].deployments.values()
+    traces = "\n".join(deployment.message for deployment in deployments)
+    sentences = re.findall(r"serving\.errors\.\w+: (.+)", traces)
+    return sentences[-1] if sentences else report

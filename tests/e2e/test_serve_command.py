@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import publish_checkpoint
 from tests.e2e.servers import serving
+from tests.factories.xtts import make_checkpoint
 
 pytestmark = pytest.mark.xdist_group("serve_command")
 
@@ -24,7 +25,7 @@ TEXT = "A sentence that takes a while. " * 40  # several pieces
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "serving.cli", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_sigint_lets_a_stream_finish_and_ends_every_process(tmp_path: Path) -> None:
@@ -70,3 +71,15 @@ def test_xtts_without_weights_says_how_to_get_them(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "kubevoice models pull" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_torn_weights_are_one_sentence_that_names_the_file(tmp_path: Path) -> None:
+    weights = tmp_path / "models" / "xtts" / "xtts_v2" / "mine" / "model.pth"  # no manifest: placed by hand
+    weights.parent.mkdir(parents=True)
+    make_checkpoint(weights.parent, "tiny")
+    with weights.open("r+b") as file:
+        file.truncate(weights.stat().st_size // 2)
+    result = run("--engine", "xtts", "--port", "0", "--data", str(tmp_path))
+    assert result.returncode == 1
+    assert f"error: the application did not start: {weights} is torn" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
