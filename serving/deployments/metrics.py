@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.client import HTTPException
+from typing import Any
 
 import ray
 from ray.util import metrics as ray_metrics
@@ -44,12 +45,8 @@ class RayMetrics(Metrics):
     async def render(self) -> bytes:
         """The families of all living nodes, merged, so that one scrape of the service sees the whole cluster."""
         nodes = await asyncio.to_thread(ray.nodes)
-        urls = [
-            f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
-            for node in nodes
-            if node["Alive"]
-        ]
-        return merge_expositions(await asyncio.gather(*(asyncio.to_thread(_scrape, url) for url in urls)))
+        pages = (asyncio.to_thread(scrape, url) for url in metrics_urls(nodes))
+        return merge_expositions(await asyncio.gather(*pages))
 
 
 def merge_expositions(texts: Iterable[str]) -> bytes:
@@ -69,11 +66,14 @@ def merge_expositions(texts: Iterable[str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def metrics_urls(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where the living ones of ``ray.nodes()`` export their metrics."""
+    living = [(node["NodeManagerAddress"], node["MetricsExportPort"]) for node in nodes if node["Alive"]]
+    return [f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics" for host, port in living]
 
 
-def _scrape(url: str) -> str:
+def scrape(url: str) -> str:
+    """A node's page; empty, with a log line, when it does not answer."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # our own nodes are never behind a proxy
     try:
         with opener.open(url, timeout=SCRAPE_TIMEOUT_S) as response:

@@ -36,10 +36,6 @@ class Manifest(BaseModel):
     def facts(self) -> Mapping[str, object]:
         return self.model_extra or {}
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(entry.bytes for entry in self.files.values())
-
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:
     """Hex sha256 of a file; ``progress`` is told the bytes read since its last call. Raises OSError."""
