@@ -1,0 +1,107 @@
+{{/* Names, labels and references that several templates share. */}}
+
+{{- define "kubevoice.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The base of every object's name; 40 characters leave room for the suffixes of this chart and of KubeRay. */}}
+{{- define "kubevoice.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels of an object: (dict "root" $ "component" "api"). */}}
+{{- define "kubevoice.labels" -}}
+{{ include "kubevoice.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .root.Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What finds the pods of a component; without "component" those of the release. KubeRay sets app.kubernetes.io/name itself. */}}
+{{- define "kubevoice.selectorLabels" -}}
+app.kubernetes.io/part-of: {{ include "kubevoice.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* metadata of an object: (dict "root" $ "name" "x" "component" "api" "annotations" (dict ...)). */}}
+{{- define "kubevoice.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels: {{- include "kubevoice.labels" . | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "kubevoice.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The volume. */}}
+{{- define "kubevoice.claim" -}}
+{{- .Values.storage.existingClaim | default (printf "%s-data" (include "kubevoice.fullname" .)) -}}
+{{- end -}}
+
+{{/* The Secret with the keys: auth_token, postgresql-password, redis-password. */}}
+{{- define "kubevoice.keys" -}}
+{{- .Values.secrets.existingSecret | default (printf "%s-keys" (include "kubevoice.fullname" .)) -}}
+{{- end -}}
+
+{{/* Environment that gives kubevoice its database. */}}
+{{- define "kubevoice.databaseEnv" -}}
+{{- if .Values.postgresql.bundled.enabled -}}
+- name: DATABASE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "kubevoice.keys" . }}, key: postgresql-password}}
+- name: KUBEVOICE_DATABASE__URL
+  value: postgresql+psycopg://kubevoice:$(DATABASE_PASSWORD)@{{ include "kubevoice.fullname" . }}-postgresql:5432/kubevoice
+{{- else -}}
+{{- $secret := .Values.postgresql.existingSecret -}}
+- name: KUBEVOICE_DATABASE__URL
+  valueFrom: {secretKeyRef: {name: {{ $secret.name | default (printf "%s-database" (include "kubevoice.fullname" .)) }}, key: {{ ternary $secret.key "url" (ne $secret.name "") }}}}
+{{- end -}}
+{{- end -}}
+
+{{- define "kubevoice.redisAddress" -}}
+{{- ternary (printf "%s-redis:6379" (include "kubevoice.fullname" .)) .Values.redis.address .Values.redis.bundled.enabled -}}
+{{- end -}}
+
+{{/* Service accounts: (dict "root" $ "component" "head"). */}}
+{{- define "kubevoice.serviceAccount" -}}
+{{ include "kubevoice.fullname" .root }}-{{ .component }}
+{{- end -}}
+
+{{/* Security of every pod and container, as the Pod Security Standard "restricted" wants it. */}}
+{{- define "kubevoice.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.pods.userId }}
+runAsGroup: {{ .Values.pods.userId }}
+fsGroup: {{ .Values.pods.userId }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "kubevoice.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: {drop: [ALL]}
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "kubevoice.pullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
