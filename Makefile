@@ -1,6 +1,6 @@
 # `make serve` speaks, `make test` proves; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-slow check format clean
+.PHONY: help setup serve test test-slow check format chart-docs image clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,14 @@ check: setup  ## ruff and mypy
 format: setup  ## rewrite in the house style
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+chart-docs: setup  ## write what is made from the chart: its README's table and the rendered goldens
+	@$(BIN)/python -m charts.values_table
+	@$(BIN)/python -m tests.charts.goldens
+
+IMAGE ?= kubevoice:dev
+image:  ## build the container image; IMAGE=registry/name:tag BUILD_ARGS="--build-arg TORCH_INDEX_URL=..."
+	@$(firstword $(foreach b,docker podman,$(shell command -v $(b)))) build --tag $(IMAGE) $(BUILD_ARGS) .
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

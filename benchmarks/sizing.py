@@ -2,8 +2,9 @@
 
     python -m benchmarks.sizing [--full]
 
-Speaks with espeak-ng, and with --full also with an XTTS checkpoint of the real size (random weights, 1.9 GB, on the CPU).
-Memory is the proportional set size, so pages that processes share are counted once. The last line is one JSON object, in MB.
+Speaks with espeak-ng, and with --full also with an XTTS checkpoint of the real size (random weights, 1.9 GB, on the
+CPU). Memory is the proportional set size, so pages that processes share are counted once. The last line is one JSON
+object, in MB.
 """
 
 from __future__ import annotations
