@@ -21,10 +21,14 @@ docker image inspect "$image" >/dev/null 2>&1 || docker build --tag "$image" .
 kind load docker-image "$image" --name kubevoice
 
 helm upgrade --install voices charts/kubevoice --namespace voices --create-namespace \
-  --values charts/kubevoice/values-dev.yaml --values k8s/kind/values.yaml \
+  --values charts/kubevoice/values-dev.yaml \
   --set image.repository="${image%:*}" --set image.tag="${image##*:}"
 
 kubectl --namespace voices wait rayservice --all --for=condition=Ready --timeout=15m
 helm test voices --namespace voices
-echo 'Speak: curl -sf http://127.0.0.1:8000/v1/audio/speech -H "Content-Type: application/json" \'
-echo '  -d "{\"model\": \"auto\", \"voice\": \"alloy\", \"input\": \"Hello from the cluster.\"}" -o hello.mp3'
+cat <<'TEXT'
+Speak:
+  kubectl --namespace voices port-forward service/voices-kubevoice 8000 &
+  curl -sf http://127.0.0.1:8000/v1/audio/speech -H 'Content-Type: application/json' \
+    -d '{"model": "auto", "voice": "alloy", "input": "Hello from the cluster."}' -o hello.mp3
+TEXT

@@ -73,14 +73,11 @@ def test_files_of_an_access_point_belong_to_the_user_of_the_pods() -> None:
     assert {parameters["uid"], parameters["gid"]} == {str(defaults["pods"]["userId"])}
 
 
-def test_kind_maps_the_port_that_the_service_listens_on() -> None:
-    mapping = document("kind/cluster.yaml", "Cluster")["nodes"][0]["extraPortMappings"][0]
-    service = one(render(merged(profile("dev"), values("kind/values.yaml")), minimal=False), "RayService")["spec"][
-        "serveService"
-    ]["spec"]
-    assert service["type"] == "NodePort"
-    assert service["ports"][0]["nodePort"] == mapping["containerPort"]
-    assert mapping["listenAddress"] == "127.0.0.1"
+def test_the_kind_script_forwards_the_service_that_the_chart_names() -> None:
+    service = one(render(profile("dev"), minimal=False), "RayService")["spec"]["serveService"]
+    script = (K8S / "kind" / "up.sh").read_text()
+    assert "helm upgrade --install voices " in script  # the release is named as these tests name it
+    assert f"port-forward service/{service['metadata']['name']} {service['spec']['ports'][0]['port']}" in script
 
 
 @pytest.mark.parametrize("name", ["time-slicing", "mig"])
