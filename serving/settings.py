@@ -102,6 +102,17 @@ class DatabaseSettings(Section):
     )
 
 
+class LaunchSettings(Section):
+    template: str | None = Field(
+        None, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", description="ConfigMap with the Job template of runs"
+    )
+    namespace: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Kubernetes namespace of runs; empty means the pod's own, or the kubeconfig's",
+    )
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message logged")
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people")
@@ -124,6 +135,7 @@ class Settings(BaseSettings):
     xtts: XttsSettings = XttsSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     database: DatabaseSettings = DatabaseSettings()
+    launch: LaunchSettings = LaunchSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("data")

@@ -17,10 +17,16 @@ ALLOWED = {
     "store": LEAVES,
     "voices": LEAVES | {"audio"},
     "selection": LEAVES | {"engines", "store"},
+    "launch": LEAVES,
     "api": LEAVES | {"selection", "voices", "engines", "store", "audio"},
     "deployments": LEAVES | {"api", "selection", "engines", "store"},
 }
-FOREIGN = {"api": {"ray"}, "engines": {"ray", "fastapi", "kubernetes", "httpx"}, "store": {"ray", "fastapi", "torch"}}
+FOREIGN = {
+    "api": {"ray", "kubernetes"},
+    "engines": {"ray", "fastapi", "kubernetes", "httpx"},
+    "store": {"ray", "fastapi", "torch", "kubernetes"},
+    "launch": {"ray", "fastapi", "torch", "sqlalchemy"},
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,191 @@
+"""A Kubernetes API in this process for what the launcher asks of it: kmock, in a thread with an event loop of its own.
+
+It keeps objects, answers 404 and 409, selects by labels and by involvedObject.name, and writes down every request.
+Controllers, kubelets and admission are the test's part: it sets a Job's status and makes its pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kmock
+import yaml
+from kmock import KubernetesEmulator, Request, Server
+
+NAMESPACE = "speech"
+TEMPLATE = "voices-kubevoice-training-template"
+JOBS, PODS, EVENTS, CONFIG_MAPS = "batch/v1/jobs", "v1/pods", "v1/events", "v1/configmaps"
+
+LOCAL_TEMPLATE: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "training", "labels": {"app.kubernetes.io/instance": "voices"}},
+    "spec": {
+        "backoffLimit": 6,
+        "template": {
+            "metadata": {"labels": {"app.kubernetes.io/component": "training"}},
+            "spec": {
+                "restartPolicy": "Never",
+                "containers": [
+                    {
+                        "name": "training",
+                        "image": "ghcr.io/kubevoice/kubevoice:0.1.0",
+                        "env": [{"name": "KUBEVOICE_DATA", "value": "/data"}, {"name": "HOME", "value": "/tmp"}],
+                        "resources": {"limits": {"memory": "32Gi"}},
+                    }
+                ],
+            },
+        },
+    },
+}
+
+
+class KubernetesApi:
+    """``emulator`` holds the objects; the methods say what a cluster's other parts would do to them."""
+
+    def __init__(self, emulator: KubernetesEmulator, url: str) -> None:
+        self.emulator = emulator
+        self.url = url
+        self._made = 0
+        for resource in (JOBS, PODS, EVENTS):
+            emulator.resources[resource] = kmock.ResourceInfo()  # known, and empty
+        emulator[kmock.action.CREATE] << self._complete
+        emulator[kmock.action.LIST] << self._selected
+
+    @property
+    def requests(self) -> list[Request]:
+        return list(self.emulator)
+
+    def answer(self, what: str, *response: Any) -> None:
+        """Answer requests for ``what`` (``post /apis/...``) with ``response`` instead: a status, a body, a function."""
+        reaction = self.emulator[what] ** 100
+        for part in response:
+            reaction = reaction << part
+
+    def refuse(self, what: str, status: int, message: str) -> None:
+        """Answer requests for ``what`` as the API server refuses one."""
+        self.answer(what, status, {"kind": "Status", "apiVersion": "v1", "message": message, "code": status})
+
+    def add_template(self, text: str | None = None, name: str = TEMPLATE) -> None:
+        data = {"job.yaml": yaml.safe_dump(LOCAL_TEMPLATE) if text is None else text}
+        self._put(CONFIG_MAPS, name, {"data": data})
+
+    def job(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.emulator.objects[JOBS, NAMESPACE, name].raw
+        return found
+
+    def set_job(self, name: str, **parts: dict[str, Any]) -> None:
+        """Merge ``parts`` (spec, status) into a Job, as controllers do."""
+        self.emulator.objects[JOBS, NAMESPACE, name].patch(parts)
+
+    def finish(self, name: str, kind: str = "Complete", reason: str = "", message: str = "", **status: Any) -> None:
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        self.set_job(name, status={"conditions": [condition], **status})
+
+    def add_pod(self, run: str, phase: str, state: dict[str, Any] | None = None, **status: Any) -> str:
+        """A later pod of ``run``; ``state`` is that of its container. Returns its name."""
+        name = f"{run}-{self._made + 1}"
+        container = {"name": "training", "image": "kubevoice:0.1.0", "imageID": "", "ready": False, "restartCount": 0}
+        statuses = [{**container, "state": state}] if state is not None else []
+        spec = self.job(run)["spec"]["template"]["spec"]
+        labels = {"kubevoice.io/run": run}
+        whole = {"phase": phase, "containerStatuses": statuses, **status}
+        self._put(PODS, name, {"spec": spec, "status": whole}, labels)
+        return name
+
+    def set_pod(self, name: str, phase: str, state: dict[str, Any]) -> None:
+        pod = self.emulator.objects[PODS, NAMESPACE, name]
+        container = {**pod.raw["status"]["containerStatuses"][0], "state": state}
+        pod.patch({"status": {"phase": phase, "containerStatuses": [container]}})
+
+    def warn(self, name: str, reason: str, message: str) -> None:
+        """An event about the Job or pod ``name``."""
+        about = {"involvedObject": {"name": name, "namespace": NAMESPACE}, "type": "Warning"}
+        self._put(EVENTS, f"{name}.{self._made}", {**about, "reason": reason, "message": message})
+
+    def _put(self, resource: str, name: str, parts: dict[str, Any], labels: dict[str, str] | None = None) -> None:
+        whole = {
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels or {}, **self._identity()},
+            **parts,
+        }
+        self.emulator.objects[resource, NAMESPACE, name] = whole
+
+    def _identity(self) -> dict[str, str]:
+        self._made += 1
+        minutes, seconds = divmod(self._made, 60)
+        return {"uid": f"uid-{self._made}", "creationTimestamp": f"2026-01-01T00:{minutes:02}:{seconds:02}Z"}
+
+    def _complete(self, request: Request) -> dict[str, Any]:
+        """A new object (kmock has taken it already) with what the API server adds to it."""
+        assert request.resource is not None
+        new = self.emulator.objects[request.resource, request.namespace, request.data["metadata"]["name"]]
+        new.patch({"metadata": {"namespace": request.namespace, **self._identity()}})
+        raw: dict[str, Any] = new.raw
+        return raw
+
+    def _selected(self, request: Request) -> dict[str, Any]:
+        items = [
+            item.raw
+            for (resource, namespace, _), item in self.emulator.objects.items()
+            if resource == request.resource and namespace == request.namespace and not item.deleted
+        ]
+        return {
+            "metadata": {"resourceVersion": "1"},
+            "items": [item for item in items if _matches(item, request.params)],
+        }
+
+
+def _matches(item: dict[str, Any], params: Any) -> bool:
+    labels = item["metadata"].get("labels", {})
+    for term in filter(None, params.get("labelSelector", "").split(",")):
+        key, sign, value = term.partition("=")
+        if key not in labels or (sign and labels[key] != value):
+            return False
+    for term in filter(None, params.get("fieldSelector", "").split(",")):
+        path, _, value = term.partition("=")
+        found: Any = item
+        for part in path.split("."):
+            found = found.get(part, {})
+        if found != value:
+            return False
+    return True
+
+
+@contextmanager
+def running_api() -> Iterator[KubernetesApi]:
+    """A Kubernetes API on a free port of loopback."""
+    started: list[KubernetesApi] = []
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with KubernetesEmulator() as emulator, Server(emulator) as server:
+            started.append(KubernetesApi(emulator, str(server.url).rstrip("/")))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(20), "the Kubernetes API did not start"
+        yield started[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        loop.close()
+
+
+def kubeconfig(path: Path, url: str, namespace: str = NAMESPACE) -> Path:
+    """A kubeconfig at ``path`` for the API at ``url``, with a token."""
+    named = {
+        "clusters": [{"name": "here", "cluster": {"server": url}}],
+        "users": [{"name": "me", "user": {"token": "secret"}}],
+        "contexts": [{"name": "it", "context": {"cluster": "here", "user": "me", "namespace": namespace}}],
+    }
+    path.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "it", **named}))
+    return path
