@@ -19,6 +19,15 @@ Object = dict[str, Any]
 MINIMAL: dict[str, Any] = {"postgresql": {"existingSecret": {"name": "records"}}}
 """The least that the chart needs beside its defaults: a database."""
 
+PROFILES = ("dev", "gpu", "ha")
+
+ASKED_FOR: dict[str, dict[str, Any]] = {
+    "dev": {},
+    "gpu": {"models": {"xtts": {"download": {"acceptLicence": True}}}},
+    "ha": {"models": {"xtts": {"download": {"acceptLicence": True}}}},
+}
+"""What the profiles leave to the user, beside a database."""
+
 
 @functools.cache
 def chart() -> Chart:
@@ -31,6 +40,11 @@ def profile(name: str) -> dict[str, Any]:
     return values
 
 
+def installable(name: str) -> dict[str, Any]:
+    """The values of a profile with what its head asks the user for."""
+    return with_database(merged(profile(name), ASKED_FOR[name]))
+
+
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """``layers`` on top of each other as Helm puts ``--values`` files: mappings merge, everything else is replaced."""
     result: dict[str, Any] = {}
@@ -40,6 +54,13 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(under, Mapping)
             result[key] = merged(under, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def with_database(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``values`` over the minimal ones, which are left out where the values choose another kind of database."""
+    chosen = (values or {}).get("postgresql", {})
+    own = chosen.get("url") or chosen.get("bundled", {}).get("enabled")
+    return merged({} if own else MINIMAL, values or {})
 
 
 def render(values: Mapping[str, Any] | None = None, *, minimal: bool = True, upgrade: bool = False) -> list[Object]:
@@ -58,19 +79,19 @@ def render_files(
     values: Mapping[str, Any] | None = None, *, minimal: bool = True, upgrade: bool = False
 ) -> dict[str, list[Object]]:
     """The objects by the template that made them (path below templates/)."""
-    given = merged(MINIMAL if minimal else {}, values or {})
+    given = with_database(values) if minimal else merged(values or {})
     texts = chart().render(given, name=RELEASE, namespace=NAMESPACE, is_upgrade=upgrade, is_install=not upgrade)
     rendered = {}
     for path, text in texts.items():
         if not path.endswith(".yaml"):
             continue
-        rendered[path.split("/templates/", 1)[1]] = [found for found in yaml.safe_load_all(text) if found]
+        rendered[path.split("/templates/", 1)[1]] = [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
     return rendered
 
 
 def notes(values: Mapping[str, Any] | None = None) -> str:
     """What ``helm install`` prints at its end."""
-    texts = chart().render(merged(MINIMAL, values or {}), name=RELEASE, namespace=NAMESPACE, is_install=True)
+    texts = chart().render(with_database(values), name=RELEASE, namespace=NAMESPACE, is_install=True)
     return next(text for path, text in texts.items() if path.endswith("NOTES.txt"))
 
 
@@ -81,3 +102,8 @@ def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
         f"{len(found)} objects of kind {kind} {name or ''}: {[i['metadata']['name'] for i in found]}"
     )
     return found[0]
+
+
+def made_by(template: str, values: Mapping[str, Any] | None = None, *, upgrade: bool = False) -> list[Object]:
+    """The objects that ``template`` (a path below templates/) makes."""
+    return render_files(values, upgrade=upgrade).get(template, [])

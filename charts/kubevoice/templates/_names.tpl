@@ -17,7 +17,7 @@
 app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.labels }}
+{{- with merge (dict) (.labels | default dict) .root.Values.labels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -31,7 +31,7 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* metadata of an object: (dict "root" $ "name" "x" "component" "api" "annotations" (dict ...)). */}}
+{{/* metadata of an object: (dict "root" $ "name" "x" "component" "api" "annotations" (dict ...) "labels" (dict ...)). */}}
 {{- define "kubevoice.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
@@ -47,6 +47,11 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{/* The Service in front of the API. An incremental upgrade has one for each Ray cluster, and this is KubeRay's name for the active one's. */}}
+{{- define "kubevoice.service" -}}
+{{ include "kubevoice.fullname" . }}{{ if eq .Values.upgrade.type "NewClusterWithIncrementalUpgrade" }}-serve-svc{{ end }}
 {{- end -}}
 
 {{/* The volume. */}}
@@ -85,9 +90,9 @@ annotations: {{- toYaml . | nindent 2 }}
 {{/* Security of every pod and container, as the Pod Security Standard "restricted" wants it. */}}
 {{- define "kubevoice.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ .Values.pods.userId }}
-runAsGroup: {{ .Values.pods.userId }}
-fsGroup: {{ .Values.pods.userId }}
+runAsUser: {{ int64 .Values.pods.userId }}
+runAsGroup: {{ int64 .Values.pods.userId }}
+fsGroup: {{ int64 .Values.pods.userId }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}

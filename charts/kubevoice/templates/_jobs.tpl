@@ -1,0 +1,78 @@
+{{/* What the pods that run kubevoice and then end have in common: the download and training. */}}
+
+{{/* metadata of the pod: (dict "root" $ "component" "training"). */}}
+{{- define "kubevoice.job.metadata" -}}
+labels: {{- include "kubevoice.selectorLabels" . | nindent 2 }}
+{{- with .root.Values.pods.labels }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.pods.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "kubevoice.job.pod" -}}
+restartPolicy: Never
+serviceAccountName: {{ include "kubevoice.serviceAccount" (dict "root" $ "component" "job") }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with include "kubevoice.pullSecrets" . }}
+{{ . }}
+{{- end }}
+securityContext: {{- include "kubevoice.podSecurity" . | nindent 2 }}
+{{- end -}}
+
+{{/* storage.singleNode: where the first pod with the volume went, the others go. templates/_pod.tpl uses it too. */}}
+{{- define "kubevoice.job.sameNode" -}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels: {{- include "kubevoice.selectorLabels" (dict "root" .) | nindent 10 }}
+        matchExpressions:
+          - {key: app.kubernetes.io/component, operator: In, values: [head, worker, model-download, training]}
+{{- end -}}
+
+{{/* The image's entry point, tini, starts the arguments: it passes signals on and reaps what they leave. */}}
+{{- define "kubevoice.job.container" -}}
+image: {{ include "kubevoice.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext: {{- include "kubevoice.containerSecurity" . | nindent 2 }}
+{{- with .Values.pods.envFrom }}
+envFrom: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Environment, each name once as the API server wants it: (dict "root" $ "own" text). The values have the last word. */}}
+{{- define "kubevoice.job.env" -}}
+{{- $given := list -}}
+{{- range .root.Values.pods.env }}{{ $given = append $given .name }}{{ end -}}
+{{- $env := list -}}
+{{- range concat (fromYamlArray (include "kubevoice.job.ownEnv" .root)) (fromYamlArray (.own | default "[]")) -}}
+{{- if not (has .name $given) }}{{ $env = append $env . }}{{ end -}}
+{{- end -}}
+{{ concat $env .root.Values.pods.env | toYaml }}
+{{- end -}}
+
+{{- define "kubevoice.job.ownEnv" -}}
+- {name: HOME, value: /tmp}
+- {name: KUBEVOICE_DATA, value: /data}
+- {name: KUBEVOICE_LOG__LEVEL, value: {{ .Values.settings.log.level }}}
+- {name: KUBEVOICE_LOG__FORMAT, value: {{ .Values.settings.log.format }}}
+{{- end -}}
+
+{{- define "kubevoice.job.mounts" -}}
+- {name: data, mountPath: /data}
+- {name: tmp, mountPath: /tmp}
+{{- with .Values.pods.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "kubevoice.job.volumes" -}}
+- {name: data, persistentVolumeClaim: {claimName: {{ include "kubevoice.claim" . }}}}
+- {name: tmp, emptyDir: {sizeLimit: {{ .Values.pods.temporaryStorage }}}}
+{{- with .Values.pods.volumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,26 @@
+"""templates/network/api-server-api.yaml"""
+
+from tests.charts.network.traffic import allowed, pods
+from tests.charts.rendering import made_by, render
+
+TEMPLATE = "network/api-server-api.yaml"
+
+
+def test_only_groups_that_run_the_api_reach_the_api_server() -> None:
+    groups = [
+        {"name": "front", "runs": ["api"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
+        {"name": "both", "runs": ["api", "speech"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
+        {"name": "voice", "runs": ["speech"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
+    ]
+    objects = render({"workerGroups": groups, "speech": {"gpus": 0}, "settings": {"engine": "espeak"}})
+    found = pods(objects)
+    reach = {name for name in ("front", "both", "voice") if allowed(objects, found[f"worker/{name}"], "10.0.0.1", 443)}
+    assert reach == {"front", "both"}
+
+
+def test_without_training_none_does() -> None:
+    assert made_by(TEMPLATE, {"training": {"enabled": False}}) == []
+
+
+def test_switched_off_there_is_none() -> None:
+    assert made_by(TEMPLATE, {"networkPolicy": {"enabled": False}}) == []

@@ -1,0 +1,1 @@
+"""What Kubernetes' own schemas do not know: the fields of custom resources, strict."""
