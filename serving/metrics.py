@@ -45,10 +45,16 @@ MODEL_LOADS = Metric("kubevoice_model_loads", "counter", "Model loads, by outcom
 MODEL_LOAD_SECONDS = Metric(
     "kubevoice_model_load_seconds", "histogram", "Time to load a model and speak its self-test", ("engine",), DURATION_S
 )
+REPLICA_ALIVE = Metric(
+    "kubevoice_replica_alive_timestamp_seconds", "gauge", "When a replica last said that it lives", ("deployment",)
+)
+"""Ray goes on exporting the series of replicas that are gone; an old time tells them from those that run."""
+VOLUME_FREE = Metric("kubevoice_volume_free_bytes", "gauge", "Space left on the volume")
+VOLUME_SIZE = Metric("kubevoice_volume_size_bytes", "gauge", "Size of the volume")
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, REFUSALS, FIRST_AUDIO, REAL_TIME_FACTOR, AUDIO_SECONDS, CANCELLED, BROKEN,
-    ACTIVE_STREAMS, QUEUED_STREAMS, QUEUE_AGE, MODEL_LOADS, MODEL_LOAD_SECONDS,
+    ACTIVE_STREAMS, QUEUED_STREAMS, QUEUE_AGE, MODEL_LOADS, MODEL_LOAD_SECONDS, REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE,
 )  # fmt: skip
 
 

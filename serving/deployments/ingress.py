@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import time
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -18,6 +20,7 @@ from serving.deployments.metrics import RayMetrics
 from serving.deployments.remote import RemoteSpeech
 from serving.errors import KubevoiceError
 from serving.logs import configure_logging
+from serving.metrics import REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE, Metrics
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.voices import VoiceStore
@@ -26,6 +29,7 @@ from serving.store.volume import Volume
 logger = logging.getLogger(__name__)
 
 SWEEP_PERIOD_S = 3600.0
+REPORT_PERIOD_S = 5.0
 KEEP_DELETED_S = 24 * 3600.0
 """Longer than any reader has a file open, and long enough to resume an interrupted download the next morning."""
 
@@ -58,8 +62,9 @@ class IngressReplica:
         database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
         database.migrate()
         engine = RemoteSpeech(speech, settings.limits.queued_per_ingress)
-        self._app = build_app(engine, VoiceStore(volume, database), settings, RayMetrics())
-        self._sweeper = asyncio.create_task(_sweep(volume))
+        metrics = RayMetrics()
+        self._app = build_app(engine, VoiceStore(volume, database), settings, metrics)
+        self._tasks = [asyncio.create_task(_sweep(volume)), asyncio.create_task(_report(volume, metrics))]
 
     async def __serve_build_asgi_app__(self) -> AsgiShell:
         return AsgiShell(self._app)
@@ -69,6 +74,20 @@ class IngressReplica:
         context: Context = self._app.state.context
         context.draining = True
         return context.in_progress
+
+
+async def _report(volume: Volume, metrics: Metrics) -> None:
+    """How full the volume is, and that this replica lives."""
+    while True:
+        metrics.set(REPLICA_ALIVE, time.time(), deployment="Ingress")
+        try:
+            usage = await asyncio.to_thread(shutil.disk_usage, volume.root)
+        except OSError as error:
+            logger.warning("the volume does not say how full it is: %s", error)
+        else:
+            metrics.set(VOLUME_FREE, usage.free)
+            metrics.set(VOLUME_SIZE, usage.total)
+        await asyncio.sleep(REPORT_PERIOD_S)
 
 
 async def _sweep(volume: Volume) -> None:

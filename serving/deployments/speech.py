@@ -13,7 +13,7 @@ from ray.serve import Deployment
 from serving.deployments.metrics import RayMetrics
 from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, Voice
 from serving.logs import configure_logging, request_id
-from serving.metrics import ACTIVE_STREAMS, MODEL_LOAD_SECONDS, MODEL_LOADS, QUEUE_AGE, QUEUED_STREAMS
+from serving.metrics import ACTIVE_STREAMS, MODEL_LOAD_SECONDS, MODEL_LOADS, QUEUE_AGE, QUEUED_STREAMS, REPLICA_ALIVE
 from serving.selection import choose_engine, open_engine
 from serving.settings import Settings
 from serving.store.models import ModelStore
@@ -40,7 +40,7 @@ class SpeechReplica:
         self._metrics.add(MODEL_LOADS, engine=name, outcome="loaded")
         self._metrics.observe(MODEL_LOAD_SECONDS, time.perf_counter() - began, engine=name)
         self._info = await self._engine.info()
-        self._reporter = asyncio.create_task(self._report())
+        self._reporter = asyncio.create_task(self._report(name.capitalize()))
 
     async def stream(
         self, request: SpeechRequest, request_token: str | None = None
@@ -67,8 +67,9 @@ class SpeechReplica:
         """Ray Serve's probe: three failures in a row replace this replica."""
         await self._engine.check()
 
-    async def _report(self) -> None:
+    async def _report(self, deployment: str) -> None:
         while True:
+            self._metrics.set(REPLICA_ALIVE, time.time(), deployment=deployment)
             stats = self._engine.stats()
             self._metrics.set(ACTIVE_STREAMS, stats.active, model=self._info.model)
             self._metrics.set(QUEUED_STREAMS, stats.queued, model=self._info.model)
