@@ -12,7 +12,7 @@ from ray.serve.config import AutoscalingConfig
 from serving.deployments.ingress import Ingress
 from serving.deployments.speech import Speech
 from serving.selection import choose_engine
-from serving.settings import Settings, load_settings
+from serving.settings import DatabaseSettings, Settings, load_settings
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
 
@@ -33,14 +33,24 @@ def build(args: Mapping[str, Any] | Settings) -> Application:
         ray_actor_options={"num_cpus": settings.replicas.cpus, "num_gpus": _gpus(engine, settings)},
         **_scale(settings),
         **_lifecycle(),
-    ).bind(settings)
+    ).bind(_replica_settings(settings))
     return Ingress.options(
         name="Ingress",
         num_replicas=settings.replicas.ingress,
         max_ongoing_requests=INGRESS_ONGOING,
         ray_actor_options={"num_cpus": 0.5},
         **_lifecycle(),
-    ).bind(speech, settings)
+    ).bind(speech, _replica_settings(settings))
+
+
+def _replica_settings(settings: Settings) -> Settings:
+    """What replicas are given. A database URL of the environment they read there themselves.
+
+    Ray Serve keeps what is bound in its control state, which may lie in Redis: no place for a password.
+    """
+    if settings.database != load_settings().database:
+        return settings
+    return settings.model_copy(update={"database": DatabaseSettings()})
 
 
 def _gpus(engine: str, settings: Settings) -> float:
@@ -56,6 +66,7 @@ def _scale(settings: Settings) -> dict[str, Any]:
         warnings.simplefilter("ignore", DeprecationWarning)
         scaling = AutoscalingConfig(
             min_replicas=low,
+            initial_replicas=max(1, low),  # an installation that scales to zero proves its weights once
             max_replicas=high,
             target_ongoing_requests=max(1.0, settings.limits.ongoing_per_replica / 2),
             # Ray's default delays took 40 s from 1 to 3 ready replicas, these 5 s.

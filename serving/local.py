@@ -48,7 +48,8 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
     Volume(settings.data).create()
     choice = choose_engine(settings, ModelStore(Volume(settings.data)))
     say(f"starting Ray; engine {choice.engine}: {choice.reason}")
-    with _interrupts(), _cluster(settings):
+    with _interrupts() as again, _cluster(settings):
+        again()  # ray.init has put a handler of its own in the place of SIGTERM's, which cuts streams
         _deploy(settings)
         say(ready_text(settings, choice.engine))
         with suppress(KeyboardInterrupt):
@@ -104,8 +105,11 @@ def ready_text(settings: Settings, engine: str) -> str:
 
 
 @contextmanager
-def _interrupts() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt here, twice at most: more do not disturb the shutdown."""
+def _interrupts() -> Iterator[Callable[[], None]]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt here, twice at most: more do not disturb the shutdown.
+
+    The function that it hands out takes the signals back from whoever took them since.
+    """
     left = 2
 
     def handle(_number: int, _frame: object) -> None:
@@ -114,11 +118,14 @@ def _interrupts() -> Iterator[None]:
         if left >= 0:
             raise KeyboardInterrupt
 
+    def install() -> None:
+        for number in before:
+            signal.signal(number, handle)
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, handle)
+    install()
     try:
-        yield
+        yield install
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

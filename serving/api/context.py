@@ -35,6 +35,11 @@ class Context:
     _info_from: float = field(default=0.0, repr=False)
     _refresh: asyncio.Task[EngineInfo] | None = field(default=None, repr=False)
 
+    @property
+    def known_info(self) -> EngineInfo | None:
+        """What the engine was when it was last asked; asks nothing."""
+        return self._info
+
     async def info(self) -> EngineInfo:
         """What the engine is; only the first request waits for the engine to say so."""
         if self._info is None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.context import Context
 from serving.api.errors import domain_error, unexpected_error
-from serving.errors import PayloadTooLarge, Unavailable
+from serving.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from serving.logs import request_id
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.settings import LimitSettings
@@ -37,6 +37,10 @@ CLIENT_CLOSED = 499
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes that probes call all day: measured, not logged."""
+
+
+KEEPS_WORKING = "x-request-disconnect-disabled"
+"""Ray Serve's own header: with it, a client that has left goes on costing a GPU until its text is spoken."""
 
 
 class RequestLog:
@@ -67,6 +71,8 @@ class RequestLog:
         try:
             if self.context.draining and exchange.scope["path"] not in ("/healthz", "/metrics"):
                 raise Unavailable("this server is stopping; try again")
+            if KEEPS_WORKING in request.headers:
+                raise InvalidRequest(f"the header {KEEPS_WORKING} is not allowed; leave it out", KEEPS_WORKING)
             exchange.check_declared_size()
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
@@ -74,7 +80,7 @@ class RequestLog:
             raise
         except ClientDisconnect:
             exchange.left = True
-        except (PayloadTooLarge, Unavailable) as error:
+        except (InvalidRequest, PayloadTooLarge, Unavailable) as error:
             if exchange.started:
                 raise
             response = await domain_error(request, error)

@@ -131,10 +131,13 @@ class Health(BaseModel):
 
 
 class Ready(Health):
-    engine: str
-    model: str
-    revision: str
-    device: str
+    """``engine`` and the rest are null where nothing has run yet; ``detail`` says what a request has to wait for."""
+
+    engine: str | None = None
+    model: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    detail: str | None = None
 
 
 class ErrorDetail(BaseModel):

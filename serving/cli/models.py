@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from serving.cli.context import Data, model_store, settings_with
 from serving.cli.terminal import confirm, show_json, show_table, transfers
+
+if TYPE_CHECKING:
+    from serving.store.models import ModelStore
+
+POLL_S = 2.0
+REMINDER_S = 30.0
 
 app = typer.Typer(name="models", help="List and download model weights.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -35,6 +42,10 @@ def pull(
     name: Annotated[str | None, typer.Option(help="Name on the volume.", show_default="the setting xtts.model")] = None,
     repository: Annotated[str, typer.Option(help="Repository on the Hugging Face hub.")] = "coqui/XTTS-v2",
     revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE=HEX", help="The sha256 you expect of a file, besides the hub's own; repeatable."),
+    ] = None,
     accept_licence: Annotated[
         bool,
         typer.Option("--accept-licence", "--yes", "-y", help="Accept the weights' licence (or COQUI_TOS_AGREED=1)."),
@@ -48,6 +59,7 @@ def pull(
     from serving.store import hub
 
     settings = settings_with(data)
+    expected = dict(map(_digest, sha256 or ()))
     typer.echo(f"licence of the weights: {hub.XTTS_LICENCE} ({hub.XTTS_LICENCE_URL})", err=True)
     if not accept_licence and os.environ.get("COQUI_TOS_AGREED") != "1":
         confirm("Do you accept it?", "--accept-licence")
@@ -58,7 +70,54 @@ def pull(
             name=name or settings.xtts.model,
             repository=repository,
             revision=revision,
+            sha256=expected,
             progress=progress,
         )
     model, done = result.model, "is ready" if result.downloaded else "is there already and intact"
     typer.echo(f"{model.kind}/{model.name}@{model.revision} {done}: {model.path}")
+
+
+@app.command(epilog="Example: kubevoice models wait --timeout 1800")
+def wait(
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds until it gives up.")] = 3600.0, data: Data = None
+) -> None:
+    """Wait until the weights of the setting xtts.model are complete on the volume; exit code 1 if not in time."""
+    from serving.errors import ModelFilesError
+
+    settings = settings_with(data)
+    models, name = model_store(settings), settings.xtts.model
+    began = last = time.monotonic()
+    typer.echo(f"waiting for the weights of xtts/{name} in {models.volume.root}, for at most {timeout:g} s")
+    while (missing := _missing(models, name)) is not None:
+        now = time.monotonic()
+        if now - began >= timeout:
+            raise ModelFilesError(f"the weights of xtts/{name} are not there after {timeout:g} s: {missing}")
+        if now - last >= REMINDER_S:
+            typer.echo(f"still waiting after {now - began:.0f} s: {missing}")
+            last = now
+        time.sleep(min(POLL_S, timeout))
+    typer.echo(f"xtts/{name} is ready")
+
+
+def _missing(models: ModelStore, name: str) -> str | None:
+    """What the model lacks, with the command that brings it; None when it is complete."""
+    from serving.errors import ModelFilesError
+    from serving.store.models import verify_xtts
+
+    try:
+        weights = models.current("xtts", name)
+        if weights is None:
+            return f"there are none yet; run: kubevoice models pull --name {name} --accept-licence"
+        verify_xtts(weights.path)
+    except ModelFilesError as error:
+        return error.message
+    return None
+
+
+def _digest(option: str) -> tuple[str, str]:
+    from serving.errors import InvalidRequest
+
+    file, equals, digest = option.partition("=")
+    if not equals:
+        raise InvalidRequest(f"--sha256 {option!r}: write it as FILE=HEX, such as model.pth=0123...", "sha256")
+    return file, digest

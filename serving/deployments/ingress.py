@@ -21,7 +21,7 @@ from serving.deployments.remote import RemoteSpeech
 from serving.errors import KubevoiceError
 from serving.logs import configure_logging
 from serving.metrics import REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE, Metrics
-from serving.settings import Settings
+from serving.settings import Settings, load_settings
 from serving.store.database import Database
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
@@ -58,7 +58,9 @@ class IngressReplica:
         configure_logging(settings.log)
         volume = Volume(settings.data)
         volume.create()
-        url = settings.database.url
+        url = (
+            settings.database.url or load_settings().database.url
+        )  # see serving.app: the environment's is not handed on
         database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
         database.migrate()
         engine = RemoteSpeech(speech, settings.limits.queued_per_ingress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import math
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, cast
 
+from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
@@ -41,21 +43,42 @@ class RemoteSpeech(SpeechService):
     def __init__(self, handle: DeploymentHandle[Any], waiting_limit: int) -> None:
         self._handle = handle
         self._waiting_limit = waiting_limit
+        self._asleep = False
         self._waiting = 0
         self._heard = -math.inf
+        self._info: EngineInfo | None = None
 
     async def info(self) -> EngineInfo:
-        info: EngineInfo = (await self._ask("info"))[0]
-        return info
+        """What the replicas say; while there is none, what they said last. Starts one if nothing is known."""
+        with translated_errors():
+            try:
+                self._info = (await self._ask("info"))[0]
+            except DeploymentUnavailableError:
+                if self._info is None:
+                    self._info = await self._handle.info.remote()
+        return cast("EngineInfo", self._info)
 
     async def prepare(self, voice: Voice) -> None:
         with translated_errors():
             await self._handle.prepare.remote(voice)
 
     async def check(self) -> None:
-        """Ready when audio has just come from a replica, else when a replica says so."""
-        if time.monotonic() - self._heard > HEARD_LATELY_S:
-            await self._ask("check")
+        """Ready when audio has just come from a replica, else when a replica says so, or when none is needed now."""
+        self._asleep = False
+        if time.monotonic() - self._heard <= HEARD_LATELY_S:
+            return
+        with translated_errors():
+            try:
+                await self._ask("check")
+            except DeploymentUnavailableError:
+                names = self._handle.app_name, self._handle.deployment_name
+                self._asleep = await asyncio.to_thread(scaled_to_zero, *names)
+                if not self._asleep:
+                    await self._handle.check.remote()
+
+    @property
+    def asleep(self) -> bool:
+        return self._asleep
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         pieces = [_Piece(self._handle, part) for part in split_request(request)]
@@ -86,17 +109,26 @@ class RemoteSpeech(SpeechService):
     async def _ask(self, method: str) -> list[Any]:
         """The answers of the replicas that have one. It goes past the streams that wait, so a busy deployment answers.
 
-        Without a replica (none yet, or scaled to zero) it waits for one.
+        Raises DeploymentUnavailableError without a replica, and what they raise if all do.
         """
-        with translated_errors():
-            try:
-                answers = await self._handle.broadcast(method).results_async(return_exceptions=True)
-            except DeploymentUnavailableError:
-                answers = [await getattr(self._handle, method).remote()]
-            good = [answer for answer in answers if not isinstance(answer, BaseException)]
-            if not good:
-                raise answers[0]
+        answers = await self._handle.broadcast(method).results_async(return_exceptions=True)
+        good = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if not good:
+            raise answers[0]
         return good
+
+
+def scaled_to_zero(application: str, deployment: str) -> bool:
+    """Whether a deployment without running replicas rests, or wakes up: not one that starts, fails or was killed.
+
+    Blocks: it asks Ray Serve's controller.
+    """
+    overview = serve.status().applications.get(application)
+    state = overview and overview.deployments.get(deployment)
+    if not state:
+        return False
+    wanted = set(state.replica_states) - {"STOPPING"}
+    return state.status.value in ("UPSCALING", "DOWNSCALING") or (state.status.value == "HEALTHY" and not wanted)
 
 
 class _Piece:

@@ -109,6 +109,11 @@ class SpeechService(ABC):
     All methods belong to one event loop; none blocks it.
     """
 
+    @property
+    def asleep(self) -> bool:
+        """At the last check nothing was running, because nobody speaks; the next request starts it."""
+        return False
+
     @abstractmethod
     async def info(self) -> EngineInfo:
         """Name, languages and presets of the loaded model."""

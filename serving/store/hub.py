@@ -8,15 +8,16 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from serving.errors import Conflict, InvalidRequest, ModelFilesError, StorageError
 from serving.files import refusing
+from serving.store.digests import ExpectedDigests
 from serving.store.hub_transfer import RETRY_WAITS_S, Progress, RemoteFile, download, explained, size_of
-from serving.store.manifest import verify_manifest
+from serving.store.manifest import read_manifest, verify_manifest
 from serving.store.models import ModelRevision, ModelStore
 from serving.store.volume import STAGING
 
@@ -65,18 +66,21 @@ def pull(
     repository: str = XTTS_REPOSITORY,
     revision: str = "main",
     files: Sequence[str] = XTTS_FILES,
+    sha256: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     endpoint: str | None = None,
     retry_waits_s: Sequence[float] = RETRY_WAITS_S,
 ) -> Pulled:
     """Bring ``files`` of ``repository`` at ``revision`` (branch, tag or commit) to the volume and make them current.
 
+    ``sha256`` is what the caller expects of some of them, checked besides the hub's own hashes.
     HF_ENDPOINT, HF_TOKEN and the proxy variables are honoured. Raises InvalidRequest, NotFound, ModelFilesError (hub
     unreachable, access refused, hash mismatch), StorageError (disk full) or Conflict (the same pull runs elsewhere);
     in every case nothing is published, and what was transferred is kept for the next run.
     """
     if not accept_licence:
         raise InvalidRequest(f"the licence of the weights ({XTTS_LICENCE}) has to be accepted", "accept_licence")
+    expected = ExpectedDigests(sha256 or {}, files)
     by_hand = instructions(models, kind, name, repository, files)
     found = _intact(models, kind, name, revision) if COMMIT.fullmatch(revision) else None
     if found is None:
@@ -84,14 +88,20 @@ def pull(
             snapshot = _resolve(repository, revision, files, endpoint)
         found = _intact(models, kind, name, snapshot.commit)
     if found is not None:
+        expected.check_manifest(read_manifest(found.path))
         if not found.current:
             models.promote(kind, name, found.revision)
         return Pulled(found, downloaded=False)
+    for file in snapshot.files:
+        if file.sha256 is not None:
+            expected.check(file.name, file.sha256, "on the hub")
     with _partial_files(models, f"pull-{kind}-{name}-{snapshot.revision}") as partial:
         _require_space(models, snapshot, partial)
         for file in snapshot.files:
             with explained(repository, revision, by_hand):
                 download(file, partial / file.name, progress, retry_waits_s)
+            if file.sha256 is None:
+                expected.check_file(partial / file.name)
         model = _publish(models, kind, name, snapshot, partial)
     return Pulled(model, downloaded=True)
 

@@ -28,7 +28,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_sigint_lets_a_stream_finish_and_ends_every_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_a_stream_finish_and_ends_every_process(tmp_path: Path, number: signal.Signals) -> None:
     publish_checkpoint(tmp_path / "data")
     body = {
         "model": "tts-1",
@@ -41,7 +42,7 @@ def test_sigint_lets_a_stream_finish_and_ends_every_process(tmp_path: Path) -> N
         with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=body, timeout=60) as answer:
             pieces = answer.iter_raw()
             size = len(next(pieces))
-            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(number)
             size += sum(map(len, pieces))  # raises when the connection is cut
         server.process.wait(60)
     assert size > 24000 * 2 * 20

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -52,6 +54,16 @@ def test_the_printed_curl_speaks(espeak_server: Server, tmp_path_factory: pytest
     audio = (folder / "hello.mp3").read_bytes()
     assert len(audio) > 5000
     assert audio[0] == 0xFF
+
+
+def test_the_check_command_hears_the_server_speak(espeak_server: Server) -> None:
+    command = [sys.executable, "-m", "serving.cli", "check", espeak_server.url, "--voice", "alloy"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
+    assert re.fullmatch(
+        r"espeak@\S+ on engine espeak: first byte after \S+ s, [23]\.\d+ s of audio, real-time factor \S+\n",
+        result.stdout,
+    )
 
 
 def test_a_client_that_leaves_stops_the_work(espeak_server: Server) -> None:

@@ -26,13 +26,19 @@ class ScriptedSpeech(SpeechService):
         self.idle = asyncio.Event()
         self.prepare_error: BaseException | None = None
         self.check_error: Exception | None = None
-        self.hangs = False
+        self.hangs = self.sleeps = False
+        self.asked = 0
         self.clones = True
         self.presets: tuple[str, ...] = ("one", "two")
         self.prepared: list[Voice] = []
         self.requests: list[SpeechRequest] = []
 
+    @property
+    def asleep(self) -> bool:
+        return self.sleeps
+
     async def info(self) -> EngineInfo:
+        self.asked += 1
         return EngineInfo(
             name="scripted",
             model="scripted",

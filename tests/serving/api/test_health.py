@@ -46,6 +46,24 @@ def test_an_engine_that_is_down_is_not_ready_but_the_process_lives(build: Build,
     assert client.get("/readyz").status_code == 200
 
 
+def test_scaled_to_zero_is_ready_and_asks_nothing_that_would_start_a_replica(build: Build) -> None:
+    engine = ScriptedSpeech()
+    engine.sleeps = True
+    client = build(engine)
+
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"], answer.json()["model"]) == (200, "ready", None)
+    assert "the next request starts one" in answer.json()["detail"]
+    assert engine.asked == 0
+
+    engine.sleeps = False
+    assert client.get("/readyz").json()["detail"] is None
+    engine.sleeps = True
+    answer = client.get("/readyz")
+    assert (answer.json()["model"], answer.json()["engine"]) == ("scripted", "scripted")
+    assert "the next request starts one" in answer.json()["detail"]
+
+
 def test_an_engine_that_hangs_is_not_ready(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "READY_TIMEOUT_S", 0.05)
     engine = ScriptedSpeech()

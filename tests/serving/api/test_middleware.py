@@ -104,6 +104,23 @@ async def test_hostile_headers_never_fail_the_server(
     assert json.loads(exchange.body)["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/readyz", "/nowhere"])
+async def test_a_client_cannot_have_the_work_go_on_after_it_has_left(
+    store: VoiceStore, settings: Settings, path: str
+) -> None:
+    engine = ScriptedSpeech(chunk())
+    app = build_app(engine, store, settings, LocalMetrics())
+    body = json.dumps({"model": "auto", "input": "Hi.", "voice": "one"}).encode()
+    headers = {b"content-type": b"application/json", b"x-request-disconnect-disabled": b"?1"}
+    exchange = Exchange(app, "POST", path, body=body, headers=headers)
+    await exchange.end()
+
+    error = json.loads(exchange.body)["error"]
+    assert (exchange.status, error["param"]) == (400, "x-request-disconnect-disabled")
+    assert exchange.headers["x-request-id"].startswith("req_")
+    assert engine.requests == []
+
+
 @pytest.mark.parametrize("body", [b"x" * 200_000, None])
 def test_a_json_body_is_limited_by_what_the_longest_text_needs(client: TestClient, body: bytes | None) -> None:
     pieces = (b"x" * 10_000 for _ in range(20))

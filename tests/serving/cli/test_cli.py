@@ -44,7 +44,8 @@ def leaf_commands() -> list[str]:
 
 def test_the_commands_are_those_of_the_manual() -> None:
     assert sorted(leaf_commands()) == [
-        "doctor", "models list", "models pull", "reindex", "say", "serve", "settings",
+        "check", "doctor", "drain-node", "launch list", "launch logs", "launch run", "launch stop",
+        "models list", "models pull", "models wait", "reindex", "say", "serve", "settings",
         "voices add", "voices list", "voices remove",
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from serving.cli import app
+from serving.cli import app, models
+from serving.errors import ModelFilesError
+from serving.store.models import ModelStore
+from serving.store.volume import Volume
 from tests.serving.store.hub_server import COMMIT, FILES, Hub, running
 
 
@@ -111,6 +115,80 @@ def test_a_hub_that_is_not_there_is_exit_code_1_with_the_way_to_do_without(tmp_p
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert f"{tmp_path}/models/xtts/mine/<revision>/" in result.stderr
+
+
+def test_an_expected_digest_that_differs_names_the_file_and_both_digests(tmp_path: Path) -> None:
+    expected, found = "0" * 64, hashlib.sha256(FILES["config.json"]).hexdigest()
+    with running(Hub()) as hub:
+        result = pull(tmp_path, hub, "--accept-licence", "--sha256", f"config.json={expected}")
+        right = pull(
+            tmp_path, hub, "--accept-licence", "--sha256", f"config.json={found}", "--sha256", _of("model.pth")
+        )
+    assert result.returncode == 1
+    message = result.stderr.splitlines()[-1]
+    assert "config.json from the hub" in message
+    assert f"its sha256 is {found}, expected was {expected}" in message
+    assert right.returncode == 0, right.stderr
+
+
+def _of(name: str) -> str:
+    return f"{name}={hashlib.sha256(FILES[name]).hexdigest()}"
+
+
+@pytest.mark.parametrize("digest", ["model.pth", "model.pth=12", "other.bin=" + "0" * 64])
+def test_a_digest_that_cannot_be_meant_is_exit_code_2_before_anything_is_asked(tmp_path: Path, digest: str) -> None:
+    with running(Hub()) as hub:
+        result = pull(tmp_path, hub, "--accept-licence", "--sha256", digest)
+    assert result.returncode == 2
+    assert digest.partition("=")[0] in result.stderr.splitlines()[-1]
+    assert hub.requests == []
+
+
+def wait(tmp_path: Path, timeout: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving.cli", "models", "wait", "--timeout", timeout],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "KUBEVOICE_DATA": str(tmp_path), "KUBEVOICE_XTTS__MODEL": "mine"},
+    )
+
+
+def test_waiting_ends_when_the_weights_are_published(tmp_path: Path) -> None:
+    with wait(tmp_path, "60") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        with ModelStore(Volume(tmp_path)).publish("xtts", "mine", "r1", {}) as directory:
+            for name, data in FILES.items():
+                (directory / name).write_bytes(data)
+        rest, errors = process.communicate(timeout=60)
+    assert first == f"waiting for the weights of xtts/mine in {tmp_path}, for at most 60 s\n"
+    assert (process.returncode, rest, errors) == (0, "xtts/mine is ready\n", "")
+
+
+def test_waiting_ends_in_time_with_the_way_to_get_the_weights(tmp_path: Path) -> None:
+    with wait(tmp_path, "0.1") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == (
+        "error: the weights of xtts/mine are not there after 0.1 s: there are none yet; run: kubevoice models pull "
+        "--name mine --accept-licence\n"
+    )
+
+
+def test_whoever_waits_is_reminded_of_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(models, "REMINDER_S", 0.0)
+    monkeypatch.setattr(models, "POLL_S", 0.01)
+    with ModelStore(Volume(tmp_path)).publish("xtts", "xtts_v2", "r1", {}) as directory:
+        for name, data in FILES.items():
+            (directory / name).write_bytes(data)
+    torn = tmp_path / "models/xtts/xtts_v2/r1/model.pth"
+    torn.write_bytes(b"half")
+    with pytest.raises(ModelFilesError, match="not there after"):
+        models.wait(timeout=0.1, data=tmp_path)
+    assert f"cannot use {torn}: it has 4 bytes where the manifest says" in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize("option", [("--repository", "no/such"), ("--revision", "v9"), ("--name", "../x")])

@@ -7,10 +7,27 @@ from collections.abc import AsyncGenerator, Iterator
 
 import numpy as np
 import pytest
+from ray import serve
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
+from ray.serve.schema import (  # type: ignore[attr-defined]
+    ApplicationStatus,
+    ApplicationStatusOverview,
+    DeploymentStatus,
+    DeploymentStatusOverview,
+    DeploymentStatusTrigger,
+    ReplicaState,
+    ServeStatus,
+)
 
-from serving.deployments.remote import SEED_STRIDE, SEGMENT_CHARS, RemoteSpeech, split_request, translated_errors
+from serving.deployments.remote import (
+    SEED_STRIDE,
+    SEGMENT_CHARS,
+    RemoteSpeech,
+    scaled_to_zero,
+    split_request,
+    translated_errors,
+)
 from serving.engines.base import SpeechChunk, SpeechRequest, Voice
 from serving.errors import EngineError, InvalidRequest, Overloaded
 
@@ -192,3 +209,39 @@ async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
     assert len([piece async for piece in begun]) > 3
     held.go.set()
     await waiting
+
+
+def state(status: str, **replicas: int) -> ServeStatus:
+    """What Serve says of a deployment ``Xtts``."""
+    deployment = DeploymentStatusOverview(
+        status=DeploymentStatus(status),
+        status_trigger=DeploymentStatusTrigger.AUTOSCALING,
+        replica_states={ReplicaState(name): count for name, count in replicas.items()},
+        message="",
+    )
+    application = ApplicationStatusOverview(
+        status=ApplicationStatus.RUNNING, message="", last_deployed_time_s=0.0, deployments={"Xtts": deployment}
+    )
+    return ServeStatus(applications={"kubevoice": application})
+
+
+@pytest.mark.parametrize(
+    ("status", "rests"),
+    [
+        (state("HEALTHY"), True),
+        (state("HEALTHY", STOPPING=1), True),
+        (state("DOWNSCALING", STOPPING=1), True),
+        (state("UPSCALING", STARTING=1), True),
+        (state("HEALTHY", STARTING=1), False),  # one was killed
+        (state("HEALTHY", RUNNING=1), False),
+        (state("UPDATING", STARTING=1), False),
+        (state("UNHEALTHY", STARTING=1), False),
+        (state("DEPLOY_FAILED"), False),
+        (ServeStatus(), False),
+    ],
+)
+def test_a_deployment_that_rests_is_told_from_one_that_cannot_start(
+    monkeypatch: pytest.MonkeyPatch, status: ServeStatus, rests: bool
+) -> None:
+    monkeypatch.setattr(serve, "status", lambda: status)
+    assert scaled_to_zero("kubevoice", "Xtts") is rests

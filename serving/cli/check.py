@@ -1,0 +1,119 @@
+"""``kubevoice check``: one sentence spoken by a running server, judged by a client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serving.errors import EngineError, InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    import httpx2
+
+TEXT = "This sentence proves that the service speaks."
+
+SHORTEST_S, SHORTEST_S_PER_CHAR = 0.2, 0.02
+LONGEST_S, LONGEST_S_PER_CHAR = 3.0, 0.5
+"""Bounds of what can be speech of a text; people take 0.05 s per character, and 0.3 s of Chinese."""
+
+SILENT_PEAK = 0.01
+WAV_HEADER_BYTES = 44
+SHOWN_CHARS = 300
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: kubevoice check http://127.0.0.1:8000")(check)
+
+
+def check(
+    url: Annotated[str, typer.Argument(help="Where the server is, such as http://127.0.0.1:8000.")],
+    text: Annotated[str, typer.Option(help="What it has to say.")] = TEXT,
+    voice: Annotated[str, typer.Option(help="A voice's name or id, or a preset.")] = "default",
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds for everything; a server scaled to zero has to start first.")
+    ] = 60.0,
+) -> None:
+    """Have a running server say a sentence and listen to it; exit code 1 if it cannot or what comes is not speech.
+
+    The proxy variables are honoured.
+    """
+    import httpx2
+
+    deadline = time.monotonic() + timeout
+    with httpx2.Client(base_url=url, timeout=timeout) as client, _explained(url, timeout):
+        ready = client.get("/readyz")
+        if ready.status_code != 200:
+            raise Unavailable(f"{url} is not ready: {_message(ready)}")
+        began = time.perf_counter()
+        body = {"model": "auto", "input": text, "voice": voice, "response_format": "wav"}
+        with client.stream("POST", "/v1/audio/speech", json=body) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                raise EngineError(f"{url} does not speak: {_message(answer)}")
+            audio, first = b"", 0.0
+            for piece in answer.iter_raw():
+                first = first or time.perf_counter() - began
+                audio += piece
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{url} was still speaking after {timeout:g} s; allow more with --timeout")
+        took = time.perf_counter() - began
+    seconds = _judge(audio, text)
+    engine, model = (answer.headers.get(f"x-kubevoice-{name}", "unknown") for name in ("engine", "model"))
+    typer.echo(
+        f"{model} on engine {engine}: first byte after {first:.2f} s, {seconds:.2f} s of audio, "
+        f"real-time factor {took / seconds:.3f}"
+    )
+
+
+def _judge(audio: bytes, text: str) -> float:
+    """Seconds of speech in a streamed WAV file; raises EngineError when it cannot be speech of ``text``."""
+    import numpy as np
+
+    from serving.audio.pcm import to_float32
+
+    if audio[:4] != b"RIFF" or audio[8:16] != b"WAVEfmt " or len(audio) < WAV_HEADER_BYTES:
+        raise EngineError(f"what came is not a WAV file but begins with {audio[:16]!r}; is this a kubevoice server?")
+    rate = int.from_bytes(audio[24:28], "little")
+    samples = audio[WAV_HEADER_BYTES : len(audio) - len(audio) % 2]
+    pcm = to_float32(np.frombuffer(samples, "<i2"))
+    seconds = len(pcm) / max(rate, 1)
+    shortest = max(SHORTEST_S, SHORTEST_S_PER_CHAR * len(text))
+    longest = LONGEST_S + LONGEST_S_PER_CHAR * len(text)
+    if not shortest <= seconds <= longest:
+        raise EngineError(
+            f"{seconds:.2f} s of audio came for a text that takes {shortest:.1f} to {longest:.1f} s; the server's log "
+            "has more"
+        )
+    if float(np.abs(pcm).max()) < SILENT_PEAK:
+        raise EngineError(f"{seconds:.2f} s of silence came; run kubevoice doctor on the server")
+    return seconds
+
+
+def _message(answer: httpx2.Response) -> str:
+    """Our error object's sentence, or the beginning of whatever a proxy in between says."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        said = " ".join(answer.text.split())[:SHOWN_CHARS]
+        return f"HTTP {answer.status_code}{f': {said}' if said else ''}"
+
+
+@contextmanager
+def _explained(url: str, timeout: float) -> Iterator[None]:
+    """What goes wrong on the line, as one sentence."""
+    import httpx2
+
+    try:
+        yield
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
+        raise InvalidRequest(f"{url!r} is not an address; write it as http://host:port", "url") from None
+    except httpx2.TimeoutException:
+        raise Unavailable(f"{url} did not answer within {timeout:g} s; allow more with --timeout") from None
+    except httpx2.ConnectError as error:
+        raise Unavailable(f"cannot connect to {url}: {error}") from None
+    except httpx2.HTTPError as error:
+        raise Unavailable(f"{url} broke off: {str(error) or type(error).__name__}") from None
