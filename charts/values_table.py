@@ -1,5 +1,6 @@
-"""Writes the tables of charts/kubevoice/README.md: values from the `# --` comments of values.yaml, fields of a worker group from
-values.schema.json. Run as ``python -m charts.values_table``.
+"""Documentation of the chart's values, made from the ``# --`` comments of values.yaml.
+
+``python -m charts.values_table`` writes the tables of README.md and the descriptions of values.schema.json, which editors show.
 """
 
 from __future__ import annotations
@@ -7,95 +8,124 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 CHART = Path(__file__).parent / "kubevoice"
-KEY = re.compile(r"^( *)([A-Za-z]\w*):(?: |$)")
-LIST_ITEM = re.compile(r"^( *)- ")
-COMMENT = re.compile(r"^ *# (-- )?(.*)$")
-LONGEST_DEFAULT = 100
-"""Characters; a longer default is looked up in values.yaml."""
+MARKER = "# -- "
 
 
-def comments(text: str) -> dict[str, str]:
-    """Dotted paths of the keys in ``text`` (YAML) that have a `# --` comment, with the comment as one line."""
-    found: dict[str, str] = {}
-    comment: list[str] = []
-    for path, line in _lines(text):
-        match = COMMENT.match(line)
-        if match and (match[1] or comment):
-            comment = [*([] if match[1] else comment), match[2]]
-            continue
-        if path and comment:
-            found[path] = " ".join(comment)
-        comment = []
-    return found
+@dataclass(frozen=True)
+class Value:
+    """A key of values.yaml; ``comment`` is empty where there is none."""
+
+    path: tuple[str, ...]
+    default: Any
+    comment: str
 
 
-def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """Each line with the dotted path of the key it sets; empty for comments and for what is inside lists."""
-    parents: list[tuple[int, str]] = []
-    list_at: int | None = None
-    for line in text.splitlines():
-        indent = len(line) - len(line.lstrip())
-        item, key = LIST_ITEM.match(line), KEY.match(line)
-        if list_at is not None and key and indent <= list_at:
-            list_at = None
-        if item and list_at is None:
-            list_at = indent
-        if not key or list_at is not None:
-            yield "", line
-            continue
-        parents = [parent for parent in parents if parent[0] < indent] + [(indent, key[2])]
-        yield ".".join(name for _, name in parents), line
+def documented(text: str) -> Iterator[Value]:
+    """The values of ``text`` in its order: those with a comment, and leaves without one.
+
+    A key with a ``# --`` comment is documented as a whole; below others every key is looked at.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode), "values are a mapping"
+    yield from _below(root, yaml.safe_load(text), (), text.splitlines())
 
 
-def values_table() -> str:
-    """A row for every documented key: name, default, description."""
-    text = (CHART / "values.yaml").read_text()
-    values = yaml.safe_load(text)
-    rows = [(path, _default(values, path), comment) for path, comment in comments(text).items()]
-    return _table(("Key", "Default", "What it does"), rows)
+def _below(
+    node: yaml.MappingNode, values: dict[str, Any], path: tuple[str, ...], lines: list[str]
+) -> Iterator[Value]:
+    for key, value in node.value:
+        here, default = (*path, key.value), values[key.value]
+        comment = _comment_above(lines, key.start_mark.line)
+        if isinstance(value, yaml.MappingNode) and value.value and not comment:
+            yield from _below(value, default, here, lines)
+        else:
+            yield Value(here, default, comment)
 
 
-def group_table() -> str:
-    """A row for every field of a worker group."""
-    items = json.loads((CHART / "values.schema.json").read_text())["properties"]["workerGroups"]["items"]
-    required = set(items["required"])
+def _comment_above(lines: list[str], index: int) -> str:
+    block: list[str] = []
+    for line in reversed(lines[:index]):
+        stripped = line.strip()
+        if not stripped.startswith("#"):
+            break
+        block.insert(0, stripped)
+        if stripped.startswith(MARKER):
+            return " ".join(part.removeprefix(MARKER).removeprefix("#").strip() for part in block)
+    return ""
+
+
+def values_table(text: str) -> str:
+    """A Markdown table of key, default and meaning."""
+    rows = [(".".join(value.path), _code(value.default), value.comment) for value in documented(text)]
+    return _table(("key", "default", "meaning"), rows)
+
+
+def groups_table(schema: dict[str, Any]) -> str:
+    """A Markdown table of the keys of a worker group, from the schema: a list in values.yaml has no comments of its own."""
+    group = schema["definitions"]["workerGroup"]
     rows = [
-        (name, "required" if name in required else "optional", field["description"])
-        for name, field in items["properties"].items()
+        (
+            key,
+            "required" if key in group["required"] else _code(found["default"]) if "default" in found else "",
+            found["description"],
+        )
+        for key, found in group["properties"].items()
     ]
-    return _table(("Field", "", "What it does"), rows)
+    return _table(("key", "default", "meaning"), rows)
 
 
-def _default(values: Any, path: str) -> str:
-    for key in path.split("."):
-        values = values[key]
-    shown = json.dumps(values)
-    return f"`{shown}`" if len(shown) <= LONGEST_DEFAULT else "see values.yaml"
+def described(schema: dict[str, Any], text: str) -> dict[str, Any]:
+    """``schema`` with the comments as descriptions."""
+    result: dict[str, Any] = json.loads(json.dumps(schema))
+    for value in documented(text):
+        node = result
+        for key in value.path:
+            node = node["properties"][key]
+        node["description"] = value.comment
+    return result
 
 
-def _table(head: tuple[str, str, str], rows: list[tuple[str, str, str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---|---|---|"]
-    lines += [f"| `{name}` | {second} | {text.replace('|', chr(92) + '|')} |" for name, second, text in rows]
-    return "\n".join(lines)
+def readme(text: str, values: str, schema: dict[str, Any]) -> str:
+    """``text`` with its two tables replaced."""
+    tables = {"values": values_table(values), "groups": groups_table(schema)}
+    return re.sub(
+        r"(<!-- (values|groups) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}{tables[found[2]]}{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
 
 
-def readme(text: str) -> str:
-    """The README ``text`` with its tables made anew."""
-    for name, table in (("values", values_table()), ("groups", group_table())):
-        start, end = f"<!-- {name}: made by `make chart-docs` -->", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(start)
-        _, closed, after = rest.partition(end)
-        assert found and closed, f"README.md has no {start} ... {end}"
-        text = f"{before}{start}\n{table}\n{end}{after}"
-    return text
+def main() -> None:
+    """Write both files."""
+    values = (CHART / "values.yaml").read_text()
+    path = CHART / "values.schema.json"
+    schema = described(json.loads(path.read_text()), values)
+    path.write_text(json.dumps(schema, indent=2) + "\n")
+    page = CHART / "README.md"
+    page.write_text(readme(page.read_text(), values, schema))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
+    lines = [head, ("---",) * len(head), *((f"`{key}`", default, _cell(meaning)) for key, default, meaning in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _code(default: Any) -> str:
+    text = json.dumps(default, ensure_ascii=False)
+    return f"`{text}`" if text != '""' else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":
-    page = CHART / "README.md"
-    page.write_text(readme(page.read_text()))
+    main()

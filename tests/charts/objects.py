@@ -1,89 +1,117 @@
-"""Walks over rendered objects."""
+"""What holds for every object of a release. Each check yields a sentence for everything that is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
 from tests.charts.rendering import Object
-from tests.charts.schemas.rayservice import pods as ray_pods
 
-Template = dict[str, Any]
-"""What a pod is made from: metadata and spec."""
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+LONGEST_NAME = 63
+BECOME_LABELS = {"Job", "Pod", "RayService", "Service", "StatefulSet"}
+"""Kinds whose names Kubernetes or KubeRay put into labels, which have 63 characters; other names may have 253."""
+
+CLUSTER_WIDE = {"PriorityClass"}
+OWN_LABELS = ("app.kubernetes.io/part-of", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart")
 
 
-def pod_templates(objects: Iterable[Object]) -> Iterator[tuple[str, Template]]:
-    """(owner, template) of every pod that ``objects`` lead to, with KubeRay's autoscaler and the training Job."""
+def pod_templates(objects: Sequence[Object]) -> list[tuple[str, dict[str, Any]]]:
+    """Every pod that the objects lead to, as (owner, template with metadata and spec)."""
+    found: list[tuple[str, dict[str, Any]]] = []
     for item in objects:
-        owner, spec = title(item), item.get("spec", {})
-        match item["kind"]:
-            case "RayService":
-                for pod in ray_pods(item):
-                    yield f"{owner} {pod['metadata']['name']}", pod
-            case "Pod":
-                yield owner, item
-            case "Job" | "StatefulSet" | "Deployment" | "DaemonSet" | "ReplicaSet":
-                yield owner, spec["template"]
-            case "ConfigMap":
-                for job in manifests(item):
-                    yield f"{owner} {job['kind']}", job["spec"]["template"]
-
-
-def manifests(config_map: Object) -> Iterator[Object]:
-    """Jobs that a ConfigMap carries as text for others to start."""
-    for name, text in config_map.get("data", {}).items():
-        if name.endswith((".yaml", ".yml")):
-            for document in yaml.safe_load_all(text):
-                if isinstance(document, dict) and document.get("kind") == "Job":
-                    yield document
-
-
-def containers(template: Template) -> list[dict[str, Any]]:
-    """Every container of a pod, init containers first."""
-    spec = template["spec"]
-    return [*spec.get("initContainers", []), *spec["containers"]]
-
-
-def labels(template: Template) -> dict[str, str]:
-    found: dict[str, str] = template.get("metadata", {}).get("labels", {})
+        owner = f"{item['kind']}/{item['metadata'].get('name', '')}"
+        if item["kind"] in {"Job", "StatefulSet", "Deployment"}:
+            found.append((owner, item["spec"]["template"]))
+        elif item["kind"] == "Pod":
+            found.append((owner, {"metadata": item["metadata"], "spec": item["spec"]}))
+        elif item["kind"] == "RayService":
+            cluster = item["spec"]["rayClusterConfig"]
+            found.append((f"{owner}/head", cluster["headGroupSpec"]["template"]))
+            found += [(f"{owner}/{group['groupName']}", group["template"]) for group in cluster["workerGroupSpecs"]]
+        elif item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
+            found += [(f"{owner}: {name}", template) for name, template in pod_templates([job_of(item)])]
     return found
 
 
-def title(item: Object) -> str:
-    """How messages name an object."""
-    return f"{item['kind']}/{item['metadata'].get('name', '')}"
+def job_of(config_map: Object) -> Object:
+    """The Job in the ConfigMap with the training template."""
+    job: Object = yaml.safe_load(config_map["data"]["job.yaml"])
+    return job
 
 
-def nodes(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of everything inside a document, outermost first."""
-    yield path, value
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from nodes(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from nodes(inner, f"{path}[{index}]")
+def containers(template: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*template["spec"].get("initContainers", []), *template["spec"]["containers"]]
 
 
-def selects(selector: dict[str, Any], found: dict[str, str]) -> bool:
-    """Whether a Kubernetes label selector matches the labels ``found``."""
-    wanted = selector.get("matchLabels", {})
-    return wanted.items() <= found.items() and all(
-        _holds(expression, found) for expression in selector.get("matchExpressions", [])
-    )
+def bad_names(objects: Sequence[Object]) -> Iterator[str]:
+    for item in objects:
+        kind, name = item["kind"], item["metadata"]["name"]
+        longest = LONGEST_NAME if kind in BECOME_LABELS else 253
+        if not DNS_LABEL.fullmatch(name) or len(name) > longest:
+            yield f"{kind} {name} is no DNS label of {longest} characters at most"
 
 
-def _holds(expression: dict[str, Any], found: dict[str, str]) -> bool:
-    key, values = expression["key"], expression.get("values", [])
-    match expression["operator"]:
-        case "In":
-            return found.get(key) in values
-        case "NotIn":
-            return found.get(key) not in values
-        case "Exists":
-            return key in found
-        case "DoesNotExist":
-            return key not in found
-    raise ValueError(f"a selector has the operator {expression['operator']}")
+def repeated_names(objects: Sequence[Object]) -> Iterator[str]:
+    for (kind, name), times in Counter((item["kind"], item["metadata"]["name"]) for item in objects).items():
+        if times > 1:
+            yield f"{times} objects are {kind} {name}"
+
+
+def missing_labels(objects: Sequence[Object]) -> Iterator[str]:
+    for item in objects:
+        missing = [label for label in OWN_LABELS if label not in item["metadata"].get("labels", {})]
+        if missing:
+            yield f"{item['kind']} {item['metadata']['name']} has no {', '.join(missing)}"
+        if item["kind"] not in CLUSTER_WIDE and not item["metadata"].get("namespace"):
+            yield f"{item['kind']} {item['metadata']['name']} has no namespace"
+
+
+def bad_images(objects: Sequence[Object]) -> Iterator[str]:
+    """Images without a tag or digest, or with one that moves."""
+    for owner, template in pod_templates(objects):
+        for container in containers(template):
+            name = container["image"].rpartition("/")[2]
+            if name.endswith(":latest") or (":" not in name and "@" not in name):
+                yield f"{owner}: image {container['image']} moves"
+
+
+def missing_resources(objects: Sequence[Object]) -> Iterator[str]:
+    """Containers without requests for CPU and memory and a limit of memory."""
+    for owner, template in pod_templates(objects):
+        for container in containers(template):
+            resources = container.get("resources", {})
+            missing = [name for name in ("cpu", "memory") if name not in resources.get("requests", {})]
+            if missing or "memory" not in resources.get("limits", {}):
+                yield f"{owner}: {container['name']} has incomplete resources {resources}"
+
+
+def bad_quantities(objects: Sequence[Object]) -> Iterator[str]:
+    """Resources, sizes of volumes and quotas that Kubernetes could not read."""
+    for item in objects:
+        for path, quantity in _quantities(item):
+            if not QUANTITY.fullmatch(str(quantity)):
+                yield f"{item['kind']} {item['metadata']['name']}: {path} {quantity!r} is no quantity"
+        if item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
+            for path, quantity in _quantities(job_of(item)):
+                if not QUANTITY.fullmatch(str(quantity)):
+                    yield f"{item['metadata']['name']}: {path} {quantity!r} is no quantity"
+
+
+def _quantities(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _quantities(item, path)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key in {"requests", "limits", "hard"} and isinstance(item, dict):
+                yield from ((f"{path}.{key}.{name}", quantity) for name, quantity in item.items())
+            elif key == "sizeLimit":
+                yield f"{path}.{key}", item
+            else:
+                yield from _quantities(item, f"{path}.{key}" if path else key)

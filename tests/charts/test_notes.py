@@ -29,7 +29,7 @@ def test_the_address_is_that_of_the_ingress_the_route_or_the_gateway() -> None:
     route = {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["voice.example.org"]}
     assert "address=voice.example.org" in notes(opened | {"route": route})
     upgrade = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}
-    assert "get gateway voices-kubevoice-gateway" in notes({"upgrade": upgrade})
+    assert "get gateway voices-kubevoice-gateway" in notes(opened | {"upgrade": upgrade})
 
 
 def test_dashboards_and_alerts_are_found() -> None:
@@ -56,7 +56,10 @@ def test_dashboards_and_alerts_are_found() -> None:
         ({"networkPolicy": {"enabled": False}}, "networkPolicy.enabled is off"),
         ({"ray": {"authentication": False}}, "ray.authentication is off"),
         ({"exposure": {"allowUnauthenticated": True}}, "no API keys"),
-        ({"ingress": {"enabled": True}, "exposure": {"allowUnauthenticated": True}}, "x-request-timeout-seconds"),
+        (
+            {"ingress": {"enabled": True, "hosts": ["a.example.org"]}, "exposure": {"allowUnauthenticated": True}},
+            "x-request-timeout-seconds",
+        ),
     ],
 )
 def test_what_an_operator_should_know_is_said(values: dict[str, Any], words: str) -> None:
@@ -64,8 +67,9 @@ def test_what_an_operator_should_know_is_said(values: dict[str, Any], words: str
 
 
 def test_a_group_that_may_have_no_pods_needs_no_budget() -> None:
-    group = {"runs": ["speech"], "maxReplicas": 2, "gpus": 1, "resources": {}}
-    front = {"name": "front", "runs": ["api"], "minReplicas": 2, "maxReplicas": 2, "resources": {}}
+    usual = {"maxReplicas": 2, "resources": {"requests": {"cpu": "2"}}}
+    group = {"runs": ["speech"], "gpus": 1, **usual}
+    front = {"name": "front", "runs": ["api"], "minReplicas": 2, **usual}
     groups = [front, group | {"name": "steady", "minReplicas": 1}, group | {"name": "burst", "minReplicas": 0}]
     text = notes({"workerGroups": groups})
     assert "worker group steady has no PodDisruptionBudget" in text

@@ -46,6 +46,9 @@ have the same.
 - {name: KUBEVOICE_LAUNCH__TEMPLATE, value: {{ include "kubevoice.fullname" .root }}-training-template}
 {{- end }}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+{{- /* What replicas log goes to `kubectl logs`, not to files in the pod; Ray's own part only from warnings on. */}}
+- {name: RAY_LOG_TO_STDERR, value: "1"}
+- {name: RAY_BACKEND_LOG_LEVEL, value: warning}
 {{- if not $values.ray.authentication }}
 - {name: RAY_AUTH_MODE, value: disabled}
 {{- end }}

@@ -67,8 +67,8 @@ spec:
 {{- end -}}
 
 {{/*
-Replicas start elsewhere and finish their streams here, while load balancers notice that the pod is gone. `ray start` ends with the
-first SIGTERM, so all of it happens before; the sum is below terminationGracePeriodSeconds.
+Replicas start elsewhere and finish their streams here, while load balancers notice that the pod is gone. All of it happens before the
+first SIGTERM, after which Ray gives a node 30 seconds; the sum is below terminationGracePeriodSeconds.
 */}}
 {{- define "kubevoice.pod.drain" -}}
 - kubevoice

@@ -68,6 +68,7 @@ autoscaling_config:
   upscale_delay_s: {{ $delays.upscaleDelaySeconds }}
   downscale_delay_s: {{ $delays.downscaleDelaySeconds }}
   {{- if eq (int .bounds.minReplicas) 0 }}
+  initial_replicas: 1  # an installation proves its weights once
   downscale_to_zero_delay_s: {{ $delays.downscaleToZeroDelaySeconds }}
   {{- end }}
 {{- end -}}

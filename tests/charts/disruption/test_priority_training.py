@@ -20,7 +20,10 @@ def test_a_class_that_exists_is_not_made() -> None:
 
 def test_it_belongs_to_the_cluster_and_has_the_name_and_value_of_the_values() -> None:
     made = one(
-        made_by(TEMPLATE, {"priorityClasses": ON["priorityClasses"] | {"trainingValue": 1000000}}), "PriorityClass"
+        made_by(
+            TEMPLATE, {"priorityClasses": ON["priorityClasses"] | {"servingValue": 2000000, "trainingValue": 1000000}}
+        ),
+        "PriorityClass",
     )
     assert made["metadata"]["name"] == "kubevoice-training"
     assert "namespace" not in made["metadata"]

@@ -8,7 +8,8 @@ TEMPLATE = "disruption/workers.yaml"
 
 
 def group(name: str, runs: list[str], least: int) -> dict[str, Any]:
-    return {"name": name, "runs": runs, "minReplicas": least, "maxReplicas": 9, "gpus": 1, "resources": {}}
+    resources = {"requests": {"cpu": "4"}}
+    return {"name": name, "runs": runs, "minReplicas": least, "maxReplicas": 9, "gpus": 1, "resources": resources}
 
 
 def budgets(groups: list[dict[str, Any]], api: int, speech: int) -> dict[str, int]:

@@ -7,10 +7,11 @@ TEMPLATE = "network/api-server-api.yaml"
 
 
 def test_only_groups_that_run_the_api_reach_the_api_server() -> None:
+    usual = {"minReplicas": 1, "maxReplicas": 2, "resources": {"requests": {"cpu": "4"}}}
     groups = [
-        {"name": "front", "runs": ["api"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
-        {"name": "both", "runs": ["api", "speech"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
-        {"name": "voice", "runs": ["speech"], "minReplicas": 1, "maxReplicas": 1, "resources": {}},
+        {"name": "front", "runs": ["api"], **usual},
+        {"name": "both", "runs": ["api", "speech"], **usual},
+        {"name": "voice", "runs": ["speech"], **usual},
     ]
     objects = render({"workerGroups": groups, "speech": {"gpus": 0}, "settings": {"engine": "espeak"}})
     found = pods(objects)

@@ -4,7 +4,10 @@ from typing import Any
 
 from tests.charts.rendering import Object, made_by, merged, one, render
 
-ON: dict[str, Any] = {"ingress": {"enabled": True}, "exposure": {"allowUnauthenticated": True}}
+ON: dict[str, Any] = {
+    "ingress": {"enabled": True, "hosts": ["speech.example.org"]},
+    "exposure": {"allowUnauthenticated": True},
+}
 
 TEMPLATE = "network/ingress.yaml"
 
@@ -17,10 +20,11 @@ def test_there_is_none_by_default() -> None:
     assert made_by(TEMPLATE) == []
 
 
-def test_without_a_host_every_host_is_served() -> None:
+def test_everything_below_the_host_is_served() -> None:
     spec = ingress({})["spec"]
     backend = {"service": {"name": "voices-kubevoice", "port": {"number": 8000}}}
-    assert spec == {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    assert spec == {"rules": [{"host": "speech.example.org", "http": {"paths": paths}}]}
 
 
 def test_it_leads_to_the_service_of_the_ray_service() -> None:

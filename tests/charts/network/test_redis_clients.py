@@ -29,7 +29,7 @@ def test_named_addresses_are_the_only_ones() -> None:
 
 
 def test_the_bundled_one_is_reached_by_its_label() -> None:
-    values = merged(TOLERANT, {"redis": {"bundled": {"enabled": True}}})
+    values = merged(TOLERANT, {"redis": {"address": "", "bundled": {"enabled": True}}})
     (peer,) = rule(values)["to"]
     labels = one(render(values), "StatefulSet")["spec"]["template"]["metadata"]["labels"]
     assert peer["podSelector"]["matchLabels"] == labels

@@ -78,6 +78,7 @@ def only_group(**keys: Any) -> dict[str, Any]:
         "runs": ["api", "speech"],
         "minReplicas": 1,
         "maxReplicas": 2,
+        "gpus": 1,
         "resources": {"requests": {"cpu": "4"}},
     }
     return {"workerGroups": [{**usual, **keys}]}

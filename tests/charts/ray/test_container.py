@@ -70,7 +70,8 @@ def test_a_group_s_gpus_are_its_limit() -> None:
         "requests": {"cpu": "4"},
         "limits": {"nvidia.com/gpu": 4},
     }
-    assert "limits" not in container(worker(only_group()))["resources"]
+    espeak = {**only_group(gpus=0), "settings": {"engine": "espeak"}}
+    assert "limits" not in container(worker(espeak))["resources"]
 
 
 def test_variables_of_the_values_replace_ours_and_the_group_s_those_of_all() -> None:

@@ -78,7 +78,7 @@ def test_the_autoscaler_knows_what_a_new_api_node_would_offer() -> None:
 
 
 def test_a_mig_slice_counts_as_a_gpu() -> None:
-    resources = {"requests": {"cpu": "2"}, "limits": {"memory": "8Gi"}}
+    resources = {"requests": {"cpu": "4"}, "limits": {"memory": "8Gi"}}
     values = only_group(gpus=2, gpuResource="nvidia.com/mig-2g.20gb", resources=resources)
     assert autoscaler_sees(values)["resources"]["GPU"] == 2
     limits = group(values)["template"]["spec"]["containers"][0]["resources"]["limits"]

@@ -9,11 +9,12 @@ import pytest
 from tests.charts.ray.cluster import head, raycluster, rayservice, worker
 from tests.charts.rendering import merged, one, profile, render
 
+OPEN: dict[str, Any] = {"exposure": {"allowUnauthenticated": True}}
+
 
 def test_the_service_in_front_has_the_release_s_name() -> None:
-    service = rayservice({"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}})["spec"][
-        "serveService"
-    ]
+    values: dict[str, Any] = {"service": {"type": "LoadBalancer", "annotations": {"lb": "internal"}}}
+    service = rayservice(OPEN | values)["spec"]["serveService"]
     assert service["metadata"]["name"] == "voices-kubevoice"
     assert service["metadata"]["annotations"] == {"lb": "internal"}
     assert service["spec"] == {"type": "LoadBalancer", "ports": [{"name": "serve", "port": 8000}]}
@@ -37,7 +38,7 @@ def test_an_upgrade_in_place_is_possible_where_there_is_no_room_for_two() -> Non
 
 def test_an_incremental_upgrade_leaves_gateway_and_services_to_kuberay() -> None:
     upgrade = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio", "maxSurgePercent": 50}
-    spec = rayservice({"upgrade": upgrade})["spec"]
+    spec = rayservice(OPEN | {"upgrade": upgrade})["spec"]
     assert "serveService" not in spec
     assert spec["upgradeStrategy"]["clusterUpgradeOptions"] == {
         "gatewayClassName": "istio",

@@ -83,6 +83,8 @@ def running(secrets: Mapping[str, Mapping[str, str]]) -> Iterator[Cluster]:
     with Cluster(secrets) as cluster:
         thread = threading.Thread(target=cluster.serve_forever)
         thread.start()
-        yield cluster
-        cluster.shutdown()
-        thread.join()
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+            thread.join()

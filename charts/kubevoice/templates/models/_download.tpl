@@ -46,11 +46,3 @@ template:
 {{- end }}
 {{- end }}
 {{- end -}}
-
-{{- define "kubevoice.check.licence" -}}
-{{- if not .Values.models.xtts.download.acceptLicence -}}
-{{- $licence := "the Coqui Public Model License 1.0.0 (non-commercial, https://coqui.ai/cpml)" -}}
-{{- $mend := "set it to true if you accept that, or models.xtts.download.enabled to false" -}}
-{{- fail (printf "models.xtts.download.acceptLicence is false, and the weights are under %s: %s" $licence $mend) -}}
-{{- end -}}
-{{- end -}}

@@ -1,0 +1,73 @@
+{{/* Whether the pods have room for the replicas, by the GPUs and CPUs that Ray counts. */}}
+
+{{- define "kubevoice.check.room" -}}
+{{- $found := "" -}}
+{{- $speech := dict "cpus" .Values.speech.cpus "gpus" (include "kubevoice.serve.gpus" .) -}}
+{{- range $role, $needs := dict "api" (dict "cpus" .Values.api.cpus "gpus" 0) "speech" $speech -}}
+{{- $of := dict "root" $ "role" $role "needs" $needs -}}
+{{- $found = printf "%s\n%s" $found (include "kubevoice.check.tight" $of | default (include "kubevoice.check.total" $of)) -}}
+{{- end -}}
+{{- $found | trim | default (include "kubevoice.check.shared" .) -}}
+{{- end -}}
+
+{{/* Both roles may count on the CPUs of the same group. */}}
+{{- define "kubevoice.check.shared" -}}
+{{- $wanted := addf (mulf .Values.speech.maxReplicas .Values.speech.cpus) (mulf .Values.api.maxReplicas .Values.api.cpus) -}}
+{{- $have := 0 -}}
+{{- range .Values.workerGroups -}}
+{{- $have = add $have (mul .maxReplicas (include "kubevoice.check.cpu" .resources | default 1000)) -}}
+{{- end -}}
+{{- if gt $wanted (float64 $have) }}
+speech.maxReplicas ({{ .Values.speech.maxReplicas }}) times speech.cpus ({{ .Values.speech.cpus }}) and api.maxReplicas ({{ .Values.api.maxReplicas }}) times api.cpus ({{ .Values.api.cpus }}) are {{ $wanted }} CPUs together, and the worker groups have {{ $have }}: raise maxReplicas or the CPUs of a group, or lower one of the four
+{{- end -}}
+{{- end -}}
+
+{{/* Groups whose pods hold not even one. */}}
+{{- define "kubevoice.check.tight" -}}
+{{- range .root.Values.workerGroups -}}
+{{- if and (has $.role .runs) (eq (include "kubevoice.check.perPod" (dict "group" . "needs" $.needs)) "0") }}
+worker group {{ .name }} runs {{ $.role }}, and its pods are too small for a replica: {{ $.role }}.cpus is {{ $.needs.cpus }} and its resources have {{ include "kubevoice.check.cpu" .resources | default "no" }} CPUs{{ if eq $.role "speech" }}, speech.gpus is {{ $.needs.gpus }} and its gpus {{ .gpus | default 0 }}{{ end }}; give it more, or take {{ $.role }} out of its runs
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "kubevoice.check.total" -}}
+{{- $room := 0 -}}
+{{- $groups := list -}}
+{{- range .root.Values.workerGroups -}}
+{{- if has $.role .runs -}}
+{{- $perPod := include "kubevoice.check.perPod" (dict "group" . "needs" $.needs) | int -}}
+{{- $room = add $room (mul .maxReplicas $perPod) -}}
+{{- $groups = append $groups (printf "%s %d pods of %d" .name (int .maxReplicas) $perPod) -}}
+{{- end -}}
+{{- end -}}
+{{- $bounds := get .root.Values .role -}}
+{{- if and $groups (lt $room (int64 $bounds.maxReplicas)) }}
+{{ .role }}.maxReplicas is {{ $bounds.maxReplicas }}, and the worker groups that run {{ .role }} hold {{ $room }} replicas ({{ join ", " $groups }}): raise maxReplicas of a group, or lower {{ .role }}.maxReplicas to {{ $room }}
+{{- else if and (eq .role "speech") (eq $room (int64 $bounds.maxReplicas)) (eq (int $bounds.minReplicas) (int $bounds.maxReplicas)) (gt (int $bounds.maxSurgePercent) 0) }}
+speech.maxSurgePercent is {{ $bounds.maxSurgePercent }}, and the worker groups never have room for one more than the {{ $room }} of speech.minReplicas, so that a change of settings would wait for ever: set the former to 0, or raise maxReplicas of a group
+{{- end -}}
+{{- end -}}
+
+{{/* Replicas that fit in a pod: (dict "group" group "needs" (dict "cpus" 1 "gpus" 0.5)). 1000 where nothing limits them. */}}
+{{- define "kubevoice.check.perPod" -}}
+{{- $fit := 1000 -}}
+{{- $cpu := include "kubevoice.check.cpu" .group.resources -}}
+{{- if and $cpu (gt (float64 .needs.cpus) 0.0) -}}
+{{- $fit = min $fit (divf $cpu .needs.cpus | floor | int64) -}}
+{{- end -}}
+{{- if gt (float64 .needs.gpus) 0.0 -}}
+{{- $fit = min $fit (divf (.group.gpus | default 0) .needs.gpus | floor | int64) -}}
+{{- end -}}
+{{- $fit -}}
+{{- end -}}
+
+{{/* CPUs of a pod as Ray counts them: KubeRay takes the limit, else the request, and rounds up. Empty where there is neither. */}}
+{{- define "kubevoice.check.cpu" -}}
+{{- $cpu := toString ((.limits | default dict).cpu | default (.requests | default dict).cpu | default "") -}}
+{{- if regexMatch "^[0-9.]+m$" $cpu -}}
+{{- divf (trimSuffix "m" $cpu) 1000 | ceil | int64 -}}
+{{- else if regexMatch "^[0-9.]+$" $cpu -}}
+{{- ceil $cpu | int64 -}}
+{{- end -}}
+{{- end -}}

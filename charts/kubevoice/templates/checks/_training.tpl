@@ -1,0 +1,45 @@
+{{/* What serving and training share. */}}
+
+{{- define "kubevoice.check.training" -}}
+{{- $training := .Values.training -}}
+{{- $classes := .Values.priorityClasses -}}
+{{- $quota := toString $training.gpuQuota -}}
+{{- if and $training.enabled (ne $quota "") -}}
+{{- if not $classes.training }}
+training.gpuQuota is {{ $quota }} and counts the pods of one priority class, and priorityClasses.training is empty: name a class there
+{{- end -}}
+{{- if and (gt (int $quota) 0) (gt (int $training.gpus) (int $quota)) }}
+training.gpus ({{ $training.gpus }}) is above training.gpuQuota ({{ $quota }}), so that no Job would ever start: lower the former, or raise the latter
+{{- end -}}
+{{- end -}}
+{{- if and $classes.serving (eq $classes.serving $classes.training) }}
+priorityClasses.serving and priorityClasses.training are both {{ $classes.serving }}, so that neither gives way: name two classes
+{{- end -}}
+{{- if and $classes.create (not (or $classes.serving $classes.training)) }}
+priorityClasses.create is true, and priorityClasses.serving and priorityClasses.training are empty: name the classes to make
+{{- else if and $classes.create (le (int64 $classes.servingValue) (int64 $classes.trainingValue)) }}
+priorityClasses.servingValue ({{ int64 $classes.servingValue }}) is not above priorityClasses.trainingValue ({{ int64 $classes.trainingValue }}), so that training would not give way to serving: raise the former
+{{- end -}}
+{{- end -}}
+
+{{/* GPUs of the cluster. Serving's floor is what it holds when nobody speaks. */}}
+{{- define "kubevoice.check.pool" -}}
+{{- if ne (toString .Values.gpuPool) "" -}}
+{{- $pool := int .Values.gpuPool -}}
+{{- $most := 0 -}}
+{{- $least := 0 -}}
+{{- range .Values.workerGroups -}}
+{{- $most = add $most (mul .maxReplicas (.gpus | default 0)) -}}
+{{- $least = add $least (mul .minReplicas (.gpus | default 0)) -}}
+{{- end -}}
+{{- $replicas := mulf .Values.speech.minReplicas (include "kubevoice.serve.gpus" .) | ceil | int64 -}}
+{{- $floor := max $least $replicas -}}
+{{- if gt $most (int64 $pool) }}
+gpuPool is {{ $pool }}, and the worker groups may grow to {{ $most }} GPUs (maxReplicas times gpus): lower maxReplicas of a group, or raise gpuPool if the cluster has them
+{{- end -}}
+{{- $quota := toString .Values.training.gpuQuota -}}
+{{- if and .Values.training.enabled (ne $quota "") (gt (add $floor (int $quota)) (int64 $pool)) }}
+training.gpuQuota ({{ $quota }}) and what serving always holds ({{ $floor }}: speech.minReplicas times speech.gpus, or minReplicas of the worker groups times gpus) are more than gpuPool ({{ $pool }}), so that training would starve serving: lower training.gpuQuota to {{ max 0 (sub $pool $floor) }} or less
+{{- end -}}
+{{- end -}}
+{{- end -}}
