@@ -20,7 +20,6 @@ import psutil
 import yaml
 
 from tests.charts.rendering import Object, one, render
-from tests.e2e.cluster_nodes import free_port
 
 TOKEN = secrets.token_hex(32)
 TIMEOUT_S = 180.0
