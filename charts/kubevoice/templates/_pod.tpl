@@ -147,7 +147,7 @@ topologySpreadConstraints:
 - name: weights
   image: {{ include "kubevoice.image" . }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
-  command: [kubevoice, models, wait, --timeout, {{ .Values.lifecycle.startupSeconds | quote }}]
+  command: [kubevoice, models, wait, --timeout, {{ .Values.lifecycle.startupSeconds | int64 | quote }}]
   env:
     - {name: HOME, value: /tmp}
     - {name: KUBEVOICE_DATA, value: /data}

@@ -72,7 +72,7 @@ startupSeconds allow.
 */}}
 {{- define "kubevoice.ray.autoscaler" -}}
 version: v2
-idleTimeoutSeconds: {{ .Values.ray.autoscaler.idleTimeoutSeconds }}
+idleTimeoutSeconds: {{ .Values.ray.autoscaler.idleTimeoutSeconds | int64 }}
 upscalingMode: {{ .Values.ray.autoscaler.upscalingMode }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 resources: {{- toYaml .Values.ray.autoscaler.resources | nindent 2 }}
@@ -80,7 +80,7 @@ securityContext: {{- include "kubevoice.containerSecurity" . | nindent 2 }}
 env:
   - {name: HOME, value: /tmp}
   - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
-  - {name: RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S, value: {{ .Values.lifecycle.startupSeconds | quote }}}
+  - {name: RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S, value: {{ .Values.lifecycle.startupSeconds | int64 | quote }}}
   {{- if not .Values.ray.authentication }}
   - {name: RAY_AUTH_MODE, value: disabled}
   {{- end }}

@@ -69,7 +69,7 @@ autoscaling_config:
   downscale_delay_s: {{ $delays.downscaleDelaySeconds }}
   {{- if eq (int .bounds.minReplicas) 0 }}
   initial_replicas: 1  # an installation proves its weights once
-  downscale_to_zero_delay_s: {{ $delays.downscaleToZeroDelaySeconds }}
+  downscale_to_zero_delay_s: {{ $delays.downscaleToZeroDelaySeconds | int64 }}
   {{- end }}
 {{- end -}}
 {{- end -}}

@@ -35,14 +35,18 @@ class ControlPlane:
     def kubeconfig(self) -> str:
         """A kubeconfig of the administrator."""
         authority = base64.b64encode(self.certificate.read_bytes()).decode()
-        return yaml.safe_dump({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-            "current-context": "test",
-        })
+        return yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {"name": "test", "cluster": {"server": self.url, "certificate-authority-data": authority}}
+                ],
+                "users": [{"name": "admin", "user": {"token": self.token}}],
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+                "current-context": "test",
+            }
+        )
 
 
 def assets() -> Path | None:
@@ -60,7 +64,7 @@ def assets() -> Path | None:
 def running(binaries: Path, work: Path) -> Iterator[ControlPlane]:
     """Start etcd and the API server with their state in ``work``; both end with the block."""
     client, peer, secure = _free_ports(3)
-    etcd = [
+    etcd: list[str | Path] = [
         binaries / "etcd", "--data-dir", work / "etcd", "--unsafe-no-fsync",
         "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls", f"http://127.0.0.1:{client}",
         "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
@@ -69,7 +73,7 @@ def running(binaries: Path, work: Path) -> Iterator[ControlPlane]:
     plane = ControlPlane(f"https://127.0.0.1:{secure}", work / "certs" / "apiserver.crt", secrets.token_hex(16))
     (work / "tokens.csv").write_text(f'{plane.token},admin,admin,"system:masters"\n')
     _write_service_account_key(work / "service-accounts.pem")
-    server = [
+    server: list[str | Path] = [
         binaries / "kube-apiserver", "--etcd-servers", f"http://127.0.0.1:{client}",
         "--bind-address", "127.0.0.1", "--secure-port", str(secure), "--cert-dir", work / "certs",
         "--token-auth-file", work / "tokens.csv", "--authorization-mode", "RBAC",

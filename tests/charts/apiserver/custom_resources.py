@@ -31,7 +31,10 @@ def definitions() -> list[dict[str, Any]]:
         "properties": {"serveConfigV2": {"type": "string"}, "rayClusterConfig": cluster},
         "x-kubernetes-preserve-unknown-fields": True,
     }
-    return [_definition("ray.io", "v1", "RayService", "rayservices", service), *(_definition(*kind, OPEN) for kind in KINDS)]
+    return [
+        _definition("ray.io", "v1", "RayService", "rayservices", service),
+        *(_definition(*kind, OPEN) for kind in KINDS),
+    ]
 
 
 def _definition(group: str, version: str, kind: str, plural: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Helm installs, upgrades and rolls back the chart on a real API server.
 
-Runs where ``KUBEBUILDER_ASSETS`` names a folder with ``etcd`` and ``kube-apiserver`` (as ``setup-envtest use -p path`` makes
-it); there are no controllers, so objects are stored and checked, and no pod runs.
+Runs where ``KUBEBUILDER_ASSETS`` names a folder with ``etcd`` and ``kube-apiserver`` (as ``setup-envtest use -p path``
+makes it); there are no controllers, so objects are stored and checked, and no pod runs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import yaml
 from helm_python import Chart, Config
-from kubernetes import client, config
+from kubernetes import config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 
 from tests.charts.apiserver.control_plane import ControlPlane, assets, running
 from tests.charts.apiserver.custom_resources import definitions
 from tests.charts.objects import pod_templates
-from tests.charts.rendering import CHART, NAMESPACE, RELEASE, Object, merged, profile, render
+from tests.charts.rendering import CHART, NAMESPACE, RELEASE, Object, installable, merged, profile, render
 
 pytestmark = [
     pytest.mark.skipif(assets() is None, reason="KUBEBUILDER_ASSETS is not set; see CONTRIBUTING.md"),
@@ -42,11 +42,11 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="module")
 def api(plane: ControlPlane) -> DynamicClient:
-    connection = config.new_client_from_config_dict(yaml.safe_load(plane.kubeconfig))
-    client.CoreV1Api(connection).create_namespace({
-        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
-    })
-    dynamic = DynamicClient(connection)
+    connection = config.new_client_from_config_dict(yaml.safe_load(plane.kubeconfig))  # type: ignore[no-untyped-call]
+    dynamic = DynamicClient(connection)  # type: ignore[no-untyped-call]
+    restricted = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": restricted}
+    resource(dynamic, namespace).create(body=namespace)
     for definition in definitions():
         resource(dynamic, definition).create(body=definition)
     return dynamic
@@ -89,8 +89,7 @@ def test_installing_stores_every_object_as_it_was_rendered(helm: Config, api: Dy
 
 @pytest.mark.parametrize("name", ["dev", "gpu", "ha"])
 def test_every_pod_is_admitted_to_a_restricted_namespace(helm: Config, api: DynamicClient, name: str) -> None:
-    accepted = {"models": {"xtts": {"download": {"acceptLicence": True}}}} if name != "dev" else {}
-    objects = render(merged(profile(name), accepted))
+    objects = render(installable(name))
     pods = api.resources.get(api_version="v1", kind="Pod")
     for owner, template in pod_templates(objects):
         body = {
@@ -110,14 +109,16 @@ def test_the_api_account_may_manage_jobs_and_nothing_else(helm: Config, api: Dyn
 
     def may(verb: str, group: str, kind: str) -> bool:
         review = api.resources.get(api_version="authorization.k8s.io/v1", kind="SubjectAccessReview")
-        answer = review.create(body={
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SubjectAccessReview",
-            "spec": {
-                "user": account,
-                "resourceAttributes": {"namespace": NAMESPACE, "verb": verb, "group": group, "resource": kind},
-            },
-        })
+        answer = review.create(
+            body={
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {
+                    "user": account,
+                    "resourceAttributes": {"namespace": NAMESPACE, "verb": verb, "group": group, "resource": kind},
+                },
+            }
+        )
         return bool(answer.status.allowed)
 
     assert may("create", "batch", "jobs")
@@ -143,9 +144,10 @@ def test_an_upgrade_and_a_rollback_keep_the_keys_and_change_the_rest(
     assert serve_config(api) == first
 
 
-def test_the_server_refuses_a_field_that_kuberay_does_not_know(helm: Config, api: DynamicClient) -> None:
+def test_the_server_refuses_a_value_of_another_type_than_kuberay_s(helm: Config, api: DynamicClient) -> None:
     service = next(item for item in render(VALUES, minimal=False) if item["kind"] == "RayService")
-    wrong = merged(service, {"metadata": {"name": "wrong"}, "spec": {"rayClusterConfig": {"enableInTreeAutoscaling": "yes"}}})
+    cluster = {"enableInTreeAutoscaling": "yes"}
+    wrong = merged(service, {"metadata": {"name": "wrong"}, "spec": {"rayClusterConfig": cluster}})
     with pytest.raises(ApiException) as refused:
         resource(api, wrong).create(body=wrong, namespace=NAMESPACE)
     assert refused.value.status == 422
