@@ -48,7 +48,7 @@ MODEL_LOAD_SECONDS = Metric(
 REPLICA_ALIVE = Metric(
     "kubevoice_replica_alive_timestamp_seconds", "gauge", "When a replica last said that it lives", ("deployment",)
 )
-"""Ray goes on exporting the series of replicas that are gone; an old time tells them from those that run."""
+"""Counts replicas that run; an old time is one that hangs, or is gone and not forgotten by Ray yet."""
 VOLUME_FREE = Metric("kubevoice_volume_free_bytes", "gauge", "Space left on the volume")
 VOLUME_SIZE = Metric("kubevoice_volume_size_bytes", "gauge", "Size of the volume")
 

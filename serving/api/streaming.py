@@ -92,6 +92,8 @@ class AudioStream:
             await self.close()
             raise
         self._metrics.observe(FIRST_AUDIO, time.perf_counter() - self._began, **self._labels)
+        for early_end in (BROKEN, CANCELLED):  # a rate sees the first of them only after a zero
+            self._metrics.add(early_end, 0.0, model=self._labels["model"])
 
     async def open_for(self, receive: Receive) -> None:
         """Like ``open()``, but raises ClientDisconnect, and stops the work, as soon as the client has left."""

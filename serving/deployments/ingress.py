@@ -29,7 +29,8 @@ from serving.store.volume import Volume
 logger = logging.getLogger(__name__)
 
 SWEEP_PERIOD_S = 3600.0
-REPORT_PERIOD_S = 5.0
+REPORT_PERIOD_S = 1.0
+"""Ray forgets a gauge after two of its report intervals, which are 2 s in `kubevoice serve`."""
 KEEP_DELETED_S = 24 * 3600.0
 """Longer than any reader has a file open, and long enough to resume an interrupted download the next morning."""
 

@@ -33,8 +33,10 @@ class RayMetrics(Metrics):
         }
 
     def add(self, metric: Metric, value: float = 1.0, **labels: str) -> None:
-        if value > 0:  # Ray refuses to add nothing
+        if value > 0:
             self._counters[metric].inc(value, labels)
+        else:  # inc() refuses nothing to add, which begins a series: a rate sees its first event only after a zero
+            self._counters[metric]._record(0.0, labels)
 
     def set(self, metric: Metric, value: float, **labels: str) -> None:
         self._gauges[metric].set(value, labels)

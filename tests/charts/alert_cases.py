@@ -21,8 +21,16 @@ def target(values: str) -> dict[str, str]:
     return {f"ray_serve_autoscaling_target_replicas{{{APP}}}": values}
 
 
-def desired(values: str) -> dict[str, str]:
-    return {f"ray_serve_autoscaling_desired_replicas{{{APP}}}": values}
+def ongoing(values: str) -> dict[str, str]:
+    """Requests that autoscaling counts, at 4 per replica."""
+    return {
+        f"ray_serve_autoscaling_total_requests{{{APP}}}": values,
+        f"ray_serve_autoscaling_target_ongoing_requests{{{APP}}}": "4x120",
+    }
+
+
+def proxy(values: str) -> dict[str, str]:
+    return {f'ray_serve_proxy_status{{{WHERE}, node_ip_address="10.0.0.7"}}': values}
 
 
 def alive(worker: str, values: str = "0+60x120") -> dict[str, str]:
@@ -36,7 +44,7 @@ def status(values: str) -> dict[str, str]:
 
 def starts(milliseconds: str) -> dict[str, str]:
     """Starts that took up to ``milliseconds``, one more each minute."""
-    name = f"ray_serve_replica_startup_latency_ms_bucket{{{APP}, le="
+    name = f"ray_serve_replica_initialization_latency_ms_bucket{{{APP}, le="
     return {
         name + '"60000.0"}': "0+1x120" if milliseconds == "60000" else "0x120",
         name + '"240000.0"}': "0+1x120",
@@ -76,10 +84,12 @@ def volume(free: str, size: str = "100e9x500") -> dict[str, str]:
 
 FIRES = {
     "KubevoiceTargetAboveRunning": Case(target("3x60") | alive("a") | alive("gone", "0x60"), 20),
-    "KubevoiceCappedAtMax": Case(target("3x60") | desired("5x60"), 30),
+    "KubevoiceCappedAtMax": Case(target("3x60") | ongoing("13x60"), 30),
     "KubevoiceRolloutStuck": Case(status("3x60"), 40),
     "KubevoiceSlowColdStart": Case(starts("240000"), 60),
     "KubevoiceNotReady": Case(target("1x60") | alive("gone", "0x60"), 10),
+    "KubevoiceControllerGone": Case(target("1x10 stale") | alive("a"), 20),
+    "KubevoiceProxyUnhealthy": Case(proxy("3x60"), 10),
     "KubevoiceDeployFailed": Case(status("1x60"), 10),
     "KubevoiceRefusals": Case(refusals("overloaded", "0+5x60") | requests("200", "0+60x60"), 30),
     "KubevoiceServerErrors": Case(requests("500", "0+2x60") | requests("200", "0+60x60"), 30),
@@ -96,10 +106,12 @@ FIRES = {
 
 QUIET = {
     "KubevoiceTargetAboveRunning": Case(target("1x60") | alive("a") | alive("gone", "0x60"), 30),
-    "KubevoiceCappedAtMax": Case(target("3x60") | desired("3x10 5x3 3x60"), 30),
+    "KubevoiceCappedAtMax": Case(target("3x60") | ongoing("10x10 14x3 12x60"), 30),
     "KubevoiceRolloutStuck": Case(status("3x20 6x60"), 60),
     "KubevoiceSlowColdStart": Case(starts("60000"), 60),
     "KubevoiceNotReady": Case(target("0x60"), 30),  # scaled to zero
+    "KubevoiceControllerGone": Case(target("1x10 stale _x2 0x60"), 30),  # a new head
+    "KubevoiceProxyUnhealthy": Case(proxy("2x20 1x1 4x60"), 40),  # starts, drains
     "KubevoiceDeployFailed": Case(status("4x60"), 30),
     "KubevoiceRefusals": Case(refusals("invalid_value", "0+30x60") | requests("400", "0+60x60"), 30),
     "KubevoiceServerErrors": Case(

@@ -21,7 +21,7 @@ HARDWARE = {
 }
 """What only a node with a real GPU exports; that Ray declares them is proven in test_dashboards.py."""
 
-KEYWORDS = {"and", "or", "unless", "bool", "offset", "start", "end", "inf", "nan"}
+KEYWORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan", "group_left", "group_right"}
 CLAUSES = r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)"
 """Grouping and matching clauses: what is in their brackets are labels."""
 
@@ -34,16 +34,15 @@ def names_in_use() -> set[str]:
 def names(expression: str) -> set[str]:
     """Names of the series in a PromQL expression, in which Grafana's variables may stand for labels' values.
 
-    Comments, strings, selectors and ranges go first, then the clauses that hold labels; of the words that are left, those before an
-    opening bracket are functions.
+    Comments, strings, selectors and ranges go first, then the clauses that hold labels; of the words that are left,
+    those before an opening bracket are functions.
     """
     assert "__name__" not in expression, "a name in a selector is not seen here"
     for pattern in (r"#[^\n]*", r'"(?:\\.|[^"\\])*"', r"'(?:\\.|[^'\\])*'", r"\{[^}]*\}", r"\[[^\]]*\]"):
         expression = re.sub(pattern, " ", expression)
     expression = re.sub(CLAUSES, " ", expression, flags=re.IGNORECASE)
     words = re.findall(r"(?<![\w:$.])([a-zA-Z_:][\w:]*)(?!\w*\s*\()", expression)
-    aggregated = {"by", "without", "group_left", "group_right"}
-    return {word for word in words if word.lower() not in KEYWORDS | aggregated}
+    return {word for word in words if word.lower() not in KEYWORDS}
 
 
 def expressions() -> Iterator[str]:

@@ -101,7 +101,10 @@ def test_metrics_tell_what_happened(espeak_server: Server) -> None:
         "ray_kubevoice_model_loads_total",
     ):
         assert total(espeak_server, sample) > 0, sample
+    size = total(espeak_server, "ray_kubevoice_volume_size_bytes")
+    assert 0 < total(espeak_server, "ray_kubevoice_volume_free_bytes") < size
     assert "\nray_kubevoice_queue_age_seconds{" in httpx.get(f"{espeak_server.url}/metrics").text
+    assert "\nray_kubevoice_broken_streams_total{" in httpx.get(f"{espeak_server.url}/metrics").text, "zero, but there"
 
 
 def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Server) -> None:

@@ -228,4 +228,5 @@ async def test_a_finished_stream_counts_its_audio_once() -> None:
     assert 'kubevoice_audio_seconds_total{format="pcm",model="scripted"} 1.5' in text
     assert 'kubevoice_first_audio_seconds_count{format="pcm",model="scripted"} 1.0' in text
     assert 'kubevoice_real_time_factor_count{model="scripted"} 1.0' in text
-    assert "kubevoice_cancelled_total{" not in text
+    assert 'kubevoice_cancelled_total{model="scripted"} 0.0' in text
+    assert 'kubevoice_broken_streams_total{model="scripted"} 0.0' in text, "a rate sees the first one only after a zero"
