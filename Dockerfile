@@ -82,8 +82,7 @@ COPY --from=torch /opt/venv /opt/venv
 COPY --from=libraries /opt/libraries /opt/venv
 # KubeRay chooses its behaviour by the version that the chart names: ray.version in its values.
 ARG RAY_VERSION=2.60.0
-RUN --mount=type=tmpfs,target=/tmp \
-    set -eu; \
+RUN set -eu; \
     found="$(ray --version)"; \
     [ "${found}" = "ray, version ${RAY_VERSION}" ] || { echo "RAY_VERSION is ${RAY_VERSION}, but: ${found}" >&2; exit 1; }; \
     pip --python /opt/venv/bin/python check

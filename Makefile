@@ -46,8 +46,10 @@ chart-docs: setup  ## write what is made from the chart: its README's table and 
 	@$(BIN)/python -m tests.charts.goldens
 
 IMAGE ?= kubevoice:dev
+BUILDER ?= $(if $(shell docker info >/dev/null 2>&1 && echo yes),docker build,podman build --format docker)
 image:  ## build the container image; IMAGE=registry/name:tag BUILD_ARGS="--build-arg TORCH_INDEX_URL=..."
-	@$(firstword $(foreach b,docker podman,$(shell command -v $(b)))) build --tag $(IMAGE) $(BUILD_ARGS) .
+	@$(BUILDER) --tag $(IMAGE) --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$(shell git rev-parse HEAD) --build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) $(BUILD_ARGS) .
 
 clean:  ## remove everything that make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

@@ -74,11 +74,15 @@ def find_builder() -> Builder | None:
 
 @dataclass(frozen=True)
 class Container:
-    """A running container that serves on ``url``."""
+    """A running container that serves on a published port."""
 
     builder: Builder
     name: str
-    url: str
+
+    @property
+    def url(self) -> str:
+        """Where it serves; a restart may choose another port."""
+        return f"http://{self.builder('port', self.name, '8000').split()[0]}"
 
     def exec(self, *command: str) -> str:
         """What ``command`` prints inside."""
@@ -109,21 +113,19 @@ def serving(builder: Builder, image: str, *options: str) -> Iterator[Container]:
     arguments = [*LOCKED_DOWN, f"--volume={name}:/data", "--publish=127.0.0.1::8000", *options]
     builder("run", "--detach", f"--name={name}", *arguments, image)
     try:
-        address = builder("port", name, "8000").split()[0]
-        container = Container(builder, name, f"http://{address}")
-        _wait_until_ready(container)
-        yield container
+        yield wait_until_ready(Container(builder, name))
     finally:
         builder("rm", "--force", name)
         builder("volume", "rm", "--force", name)
 
 
-def _wait_until_ready(container: Container) -> None:
+def wait_until_ready(container: Container) -> Container:
+    """``container``, once it can speak; raises AssertionError with what it printed if it ends before."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and container.state()["Running"]:
         try:
             if httpx.get(f"{container.url}/readyz", timeout=5).is_success:
-                return
+                return container
         except httpx.TransportError:
             pass
         time.sleep(0.5)

@@ -61,6 +61,11 @@ def test_the_user_is_not_root_and_owns_no_code(builder: Builder, image: str) -> 
     assert builder.run(image, "sh", "-c", search, options=()) == ""
 
 
+def test_anybody_may_write_to_tmp(builder: Builder, image: str) -> None:
+    """A mount on /tmp takes over its mode, and Kubernetes may choose any user."""
+    assert builder.run(image, "stat", "--format=%a", "/tmp", options=()).strip() == "1777"
+
+
 def test_everything_is_compiled_already(builder: Builder, image: str) -> None:
     assert builder.run(image, "python", "-c", STALE).strip() == "fresh"
 

@@ -85,7 +85,7 @@ def test_one_profile_starts_one_server() -> None:
 def test_a_service_can_write_nothing_but_tmp_and_the_volume(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]
+    assert service["tmpfs"] == ["/tmp:mode=1777"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["volumes"] == ["data:/data"]

@@ -10,7 +10,7 @@ import wave
 import httpx
 import pytest
 
-from tests.image.containers import Builder, Container, serving
+from tests.image.containers import Builder, Container, serving, wait_until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600), pytest.mark.xdist_group("image")]
 
@@ -57,6 +57,13 @@ def test_the_first_process_is_tini_and_none_is_root(server: Container) -> None:
 
 def test_voices_outlive_the_container_on_the_volume(server: Container) -> None:
     assert "kubevoice.db" in server.exec("ls", "/data")
+
+
+def test_it_serves_again_after_a_restart(builder: Builder, image: str) -> None:
+    with serving(builder, image, "--env=KUBEVOICE_ENGINE=espeak") as container:
+        builder("restart", "--time=60", container.name)
+        url = f"{wait_until_ready(container).url}/v1/audio/speech"
+        assert httpx.post(url, json=speech("Again.", "wav"), timeout=60).status_code == 200
 
 
 def test_sigterm_lets_a_stream_finish_and_ends_it_in_seconds(builder: Builder, image: str) -> None:
