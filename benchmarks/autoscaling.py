@@ -66,7 +66,7 @@ def deployed(engine: str) -> Iterator[tuple[Cluster, dict[str, Any]]]:
     """A cluster, and what the chart renders for it."""
     values = {
         "settings": {"engine": engine, "xtts": {"device": "auto"}},
-        "speech": {"minReplicas": 1, "maxReplicas": 3, "targetOngoingRequests": 1, "cpus": 1},
+        "speech": {"minReplicas": 1, "maxReplicas": 3, "targetOngoingRequests": 1, "cpus": 1, "maxSurgePercent": 0},
         "api": {"minReplicas": 1, "maxReplicas": 1, "cpus": 0.5},
     }
     with tempfile.TemporaryDirectory() as folder, running_cluster(values) as cluster:
@@ -91,9 +91,9 @@ def scaling(config: dict[str, Any], changes: dict[str, float], keep: tuple[str, 
 def measure(cluster: Cluster, config: dict[str, Any], deployment: str, found: Figures) -> None:
     """One round. How soon replicas stop is not measured, so both variants stop them soon."""
     soon = {"downscale_delay_s": 1.0, "downscale_to_zero_delay_s": 1.0}
+    cluster.put(scaling(config, {**soon, "min_replicas": 1}))
+    cluster.wait(lambda: len(cluster.ids(deployment)) == 1, "one replica")
     with Endpoints(lambda: [cluster.url]) as endpoints:
-        cluster.put(scaling(config, {**soon, "min_replicas": 1}))
-        cluster.wait(lambda: len(cluster.ids(deployment)) == 1, "one replica")
         began = time.monotonic()
         with Callers(endpoints, CALLERS, SPEECH) as callers:
             cluster.wait(lambda: cluster.target(deployment) == 3, "the decision")
@@ -101,9 +101,9 @@ def measure(cluster: Cluster, config: dict[str, Any], deployment: str, found: Fi
             cluster.wait(lambda: len(cluster.ids(deployment)) == 3, "three replicas")
             found["ready_s"].append(time.monotonic() - began)
         callers.assert_whole()
-        cluster.put(scaling(config, {**soon, "min_replicas": 0}))
-        cluster.wait(lambda: not cluster.replicas(deployment, "STARTING", "RUNNING", "STOPPING"), "no replica")
-        found["cold_s"].append(first_byte_s(cluster))
+    cluster.put(scaling(config, {**soon, "min_replicas": 0}))
+    cluster.wait(lambda: not cluster.replicas(deployment, "STARTING", "RUNNING", "STOPPING"), "no replica")
+    found["cold_s"].append(first_byte_s(cluster))
 
 
 def first_byte_s(cluster: Cluster) -> float:

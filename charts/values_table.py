@@ -1,6 +1,7 @@
 """Documentation of the chart's values, made from the ``# --`` comments of values.yaml.
 
-``python -m charts.values_table`` writes the tables of README.md and the descriptions of values.schema.json, which editors show.
+``python -m charts.values_table`` writes the tables of README.md and the descriptions of values.schema.json that editors
+show.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import yaml
 
 CHART = Path(__file__).parent / "kubevoice"
 MARKER = "# -- "
+LONGEST_DEFAULT = 120
+"""Characters; a longer default is looked up in values.yaml."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,11 @@ def documented(text: str) -> Iterator[Value]:
     A key with a ``# --`` comment is documented as a whole; below others every key is looked at.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode), "values are a mapping"
+    assert isinstance(root, yaml.MappingNode)
     yield from _below(root, yaml.safe_load(text), (), text.splitlines())
 
 
-def _below(
-    node: yaml.MappingNode, values: dict[str, Any], path: tuple[str, ...], lines: list[str]
-) -> Iterator[Value]:
+def _below(node: yaml.MappingNode, values: dict[str, Any], path: tuple[str, ...], lines: list[str]) -> Iterator[Value]:
     for key, value in node.value:
         here, default = (*path, key.value), values[key.value]
         comment = _comment_above(lines, key.start_mark.line)
@@ -68,7 +69,7 @@ def values_table(text: str) -> str:
 
 
 def groups_table(schema: dict[str, Any]) -> str:
-    """A Markdown table of the keys of a worker group, from the schema: a list in values.yaml has no comments of its own."""
+    """A Markdown table of the keys of a worker group, from the schema: a list in values.yaml has no such comments."""
     group = schema["definitions"]["workerGroup"]
     rows = [
         (
@@ -120,6 +121,8 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
 
 def _code(default: Any) -> str:
     text = json.dumps(default, ensure_ascii=False)
+    if len(text) > LONGEST_DEFAULT:
+        return "see values.yaml"
     return f"`{text}`" if text != '""' else ""
 
 

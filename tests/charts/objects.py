@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tests.charts.rendering import Object
+from tests.charts.schemas.rayservice import pods
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
@@ -18,22 +19,25 @@ BECOME_LABELS = {"Job", "Pod", "RayService", "Service", "StatefulSet"}
 """Kinds whose names Kubernetes or KubeRay put into labels, which have 63 characters; other names may have 253."""
 
 CLUSTER_WIDE = {"PriorityClass"}
-OWN_LABELS = ("app.kubernetes.io/part-of", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart")
+OWN_LABELS = (
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "helm.sh/chart",
+)
 
 
 def pod_templates(objects: Sequence[Object]) -> list[tuple[str, dict[str, Any]]]:
     """Every pod that the objects lead to, as (owner, template with metadata and spec)."""
     found: list[tuple[str, dict[str, Any]]] = []
     for item in objects:
-        owner = f"{item['kind']}/{item['metadata'].get('name', '')}"
+        owner = title(item)
         if item["kind"] in {"Job", "StatefulSet", "Deployment"}:
             found.append((owner, item["spec"]["template"]))
         elif item["kind"] == "Pod":
             found.append((owner, {"metadata": item["metadata"], "spec": item["spec"]}))
-        elif item["kind"] == "RayService":
-            cluster = item["spec"]["rayClusterConfig"]
-            found.append((f"{owner}/head", cluster["headGroupSpec"]["template"]))
-            found += [(f"{owner}/{group['groupName']}", group["template"]) for group in cluster["workerGroupSpecs"]]
+        elif item["kind"] == "RayService":  # with what KubeRay adds: the autoscaler beside the head
+            found += [(f"{owner}/{pod['metadata']['name']}", pod) for pod in pods(item)]
         elif item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
             found += [(f"{owner}: {name}", template) for name, template in pod_templates([job_of(item)])]
     return found
@@ -67,9 +71,9 @@ def missing_labels(objects: Sequence[Object]) -> Iterator[str]:
     for item in objects:
         missing = [label for label in OWN_LABELS if label not in item["metadata"].get("labels", {})]
         if missing:
-            yield f"{item['kind']} {item['metadata']['name']} has no {', '.join(missing)}"
+            yield f"{title(item)} has no {', '.join(missing)}"
         if item["kind"] not in CLUSTER_WIDE and not item["metadata"].get("namespace"):
-            yield f"{item['kind']} {item['metadata']['name']} has no namespace"
+            yield f"{title(item)} has no namespace"
 
 
 def bad_images(objects: Sequence[Object]) -> Iterator[str]:
@@ -93,14 +97,23 @@ def missing_resources(objects: Sequence[Object]) -> Iterator[str]:
 
 def bad_quantities(objects: Sequence[Object]) -> Iterator[str]:
     """Resources, sizes of volumes and quotas that Kubernetes could not read."""
-    for item in objects:
+    for item in with_jobs(objects):
         for path, quantity in _quantities(item):
             if not QUANTITY.fullmatch(str(quantity)):
-                yield f"{item['kind']} {item['metadata']['name']}: {path} {quantity!r} is no quantity"
+                yield f"{title(item)}: {path} {quantity!r} is no quantity"
+
+
+def with_jobs(objects: Sequence[Object]) -> Iterator[Object]:
+    """The objects and the Job inside the training template."""
+    for item in objects:
+        yield item
         if item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
-            for path, quantity in _quantities(job_of(item)):
-                if not QUANTITY.fullmatch(str(quantity)):
-                    yield f"{item['metadata']['name']}: {path} {quantity!r} is no quantity"
+            yield job_of(item)
+
+
+def title(item: Object) -> str:
+    """How messages name an object."""
+    return f"{item['kind']}/{item['metadata'].get('name', '')}"
 
 
 def _quantities(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -80,13 +80,18 @@ def render_files(
 ) -> dict[str, list[Object]]:
     """The objects by the template that made them (path below templates/)."""
     given = with_database(values) if minimal else merged(values or {})
-    texts = chart().render(given, name=RELEASE, namespace=NAMESPACE, is_upgrade=upgrade, is_install=not upgrade)
-    rendered = {}
-    for path, text in texts.items():
-        if not path.endswith(".yaml"):
-            continue
-        rendered[path.split("/templates/", 1)[1]] = [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
-    return rendered
+    return {
+        path: [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
+        for path, text in render_texts(given, upgrade=upgrade).items()
+    }
+
+
+def render_texts(values: Mapping[str, Any], *, of: Chart | None = None, upgrade: bool = False) -> dict[str, str]:
+    """What Helm renders by template, for exactly ``values``; ``of`` is another chart than the one of the checkout."""
+    texts = (of or chart()).render(
+        dict(values), name=RELEASE, namespace=NAMESPACE, is_upgrade=upgrade, is_install=not upgrade
+    )
+    return {path.split("/templates/", 1)[1]: text for path, text in texts.items() if path.endswith(".yaml")}
 
 
 def notes(values: Mapping[str, Any] | None = None) -> str:

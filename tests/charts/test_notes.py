@@ -67,7 +67,7 @@ def test_what_an_operator_should_know_is_said(values: dict[str, Any], words: str
 
 
 def test_a_group_that_may_have_no_pods_needs_no_budget() -> None:
-    usual = {"maxReplicas": 2, "resources": {"requests": {"cpu": "2"}}}
+    usual = {"maxReplicas": 3, "resources": {"requests": {"cpu": "2"}}}
     group = {"runs": ["speech"], "gpus": 1, **usual}
     front = {"name": "front", "runs": ["api"], "minReplicas": 2, **usual}
     groups = [front, group | {"name": "steady", "minReplicas": 1}, group | {"name": "burst", "minReplicas": 0}]

@@ -208,7 +208,7 @@ def test_without_training_the_api_pods_have_no_token() -> None:
 
 
 def test_a_group_that_runs_the_api_beside_speech_has_its_account() -> None:
-    both = {"name": "both", "runs": ["api", "speech"], "minReplicas": 1, "maxReplicas": 2, "gpus": 1}
+    both = {"name": "both", "runs": ["api", "speech"], "minReplicas": 1, "maxReplicas": 3, "gpus": 1}
     resources = {"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"memory": "16Gi"}}
     pods = accounts_and_tokens({"workerGroups": [{**both, "resources": resources}]})
     assert pods["group both"] == (f"{FULLNAME}-api", True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-RESOURCES = {
+RESOURCES: dict[str, dict[str, Any]] = {
     "head": {"num_cpus": 0, "num_gpus": 0},
     "api": {"num_cpus": 1, "num_gpus": 0, "resources": {"kubevoice-api": 1000}},
     "speech": {"num_cpus": 1, "num_gpus": 1, "resources": {"kubevoice-speech": 1000}},
@@ -64,7 +64,7 @@ class Nodes:
 
     def end(self) -> None:
         victims = psutil.Process().children(recursive=True)
-        self._cluster.shutdown()
+        self._cluster.shutdown()  # type: ignore[no-untyped-call]
         _kill(victims)
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A real Kubernetes API server on loopback: etcd and kube-apiserver from ``KUBEBUILDER_ASSETS`` (the envtest convention)."""
+"""A real Kubernetes API server on loopback: etcd and kube-apiserver from ``KUBEBUILDER_ASSETS`` (as envtest does)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def budgets(groups: list[dict[str, Any]], api: int, speech: int) -> dict[str, in
     values = {
         "workerGroups": groups,
         "api": {"minReplicas": api, "maxReplicas": 9},
-        "speech": {"minReplicas": speech, "maxReplicas": 9},
+        "speech": {"minReplicas": speech, "maxReplicas": 8},
     }
     return {
         item["spec"]["selector"]["matchLabels"]["kubevoice.io/group"]: item["spec"]["minAvailable"]

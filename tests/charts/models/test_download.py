@@ -68,7 +68,7 @@ def test_its_name_follows_its_spec_so_that_no_upgrade_changes_an_immutable_field
     assert re.fullmatch(r"voices-kubevoice-model-[0-9a-f]{8}", first["metadata"]["name"])
     for other in (job(revision="next"), job({"image": {"tag": "9.9.9"}}), job({"pods": {"userId": 2000}})):
         assert other["metadata"]["name"] != first["metadata"]["name"]
-    same = job({"labels": {"team": "x"}, "annotations": {"note": "y"}, "speech": {"maxReplicas": 3}})
+    same = job({"labels": {"team": "x"}, "annotations": {"note": "y"}, "speech": {"minReplicas": 2}})
     assert (same["metadata"]["name"], same["spec"]) == (first["metadata"]["name"], first["spec"])
 
 

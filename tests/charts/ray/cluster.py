@@ -77,7 +77,7 @@ def only_group(**keys: Any) -> dict[str, Any]:
         "name": "gpu",
         "runs": ["api", "speech"],
         "minReplicas": 1,
-        "maxReplicas": 2,
+        "maxReplicas": 3,
         "gpus": 1,
         "resources": {"requests": {"cpu": "4"}},
     }

@@ -168,6 +168,6 @@ def test_the_settings_are_those_of_the_values() -> None:
 
 def test_more_replicas_do_not_restart_the_others() -> None:
     before = serve_config()["applications"][0]
-    after = serve_config({"speech": {"maxReplicas": 3, "targetOngoingRequests": 3}, "api": {"maxReplicas": 8}})
+    after = serve_config({"speech": {"minReplicas": 2, "targetOngoingRequests": 3}, "api": {"maxReplicas": 8}})
     assert after["applications"][0]["args"] == before["args"]
     assert after["applications"][0]["deployments"] != before["deployments"]

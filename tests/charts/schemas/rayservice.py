@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
+
+from tests.charts.schemas.kubernetes import validate_object
 
 SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text())
 
@@ -18,15 +19,13 @@ def validate_rayservice(service: dict[str, Any], kubernetes_version: str) -> Non
     """Refuse unknown fields, wrong types, and what KubeRay's controller would answer with an event.
 
     Pods and Services inside are checked strictly by Kubernetes' schemas of ``kubernetes_version`` ("1.36"). Raises
-    jsonschema.ValidationError, kubernetes_validate.ValidationError or ValueError.
+    jsonschema.ValidationError or ValueError.
     """
     jsonschema.validate(service, SCHEMA)
     for pod in pods(service):
-        kubernetes_validate.validate(pod, kubernetes_version, strict=True)
+        validate_object(pod, kubernetes_version)
     if "serveService" in service["spec"]:
-        kubernetes_validate.validate(
-            {"apiVersion": "v1", "kind": "Service", **service["spec"]["serveService"]}, kubernetes_version, strict=True
-        )
+        validate_object({"apiVersion": "v1", "kind": "Service", **service["spec"]["serveService"]}, kubernetes_version)
     problems = list(_refusals(service["spec"]))
     if problems:
         raise ValueError("; ".join(problems))

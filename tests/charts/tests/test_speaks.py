@@ -41,7 +41,8 @@ def test_its_arguments_are_options_of_the_command() -> None:
 
 def test_during_incremental_upgrades_it_asks_the_active_cluster() -> None:
     upgrade = {"type": "NewClusterWithIncrementalUpgrade", "gatewayClassName": "istio"}
-    assert "http://voices-kubevoice-serve-svc:8000" in arguments({"upgrade": upgrade, "exposure": {"allowUnauthenticated": True}})
+    words = arguments({"upgrade": upgrade, "exposure": {"allowUnauthenticated": True}})
+    assert "http://voices-kubevoice-serve-svc:8000" in words
 
 
 def test_it_has_neither_the_volume_nor_a_token() -> None:

@@ -44,12 +44,15 @@ worker group {{ .name }} runs {{ $.role }}, and its pods are too small for a rep
 {{- $bounds := get .root.Values .role -}}
 {{- if and $groups (lt $room (int64 $bounds.maxReplicas)) }}
 {{ .role }}.maxReplicas is {{ $bounds.maxReplicas }}, and the worker groups that run {{ .role }} hold {{ $room }} replicas ({{ join ", " $groups }}): raise maxReplicas of a group, or lower {{ .role }}.maxReplicas to {{ $room }}
-{{- else if and (eq .role "speech") (eq $room (int64 $bounds.maxReplicas)) (eq (int $bounds.minReplicas) (int $bounds.maxReplicas)) (gt (int $bounds.maxSurgePercent) 0) }}
-speech.maxSurgePercent is {{ $bounds.maxSurgePercent }}, and the worker groups never have room for one more than the {{ $room }} of speech.minReplicas, so that a change of settings would wait for ever: set the former to 0, or raise maxReplicas of a group
+{{- else if and (eq .role "speech") (eq $room (int64 $bounds.maxReplicas)) (gt (int $bounds.maxSurgePercent) 0) }}
+speech.maxSurgePercent is {{ $bounds.maxSurgePercent }}, and the worker groups have room for the {{ $room }} replicas of speech.maxReplicas and none more ({{ join ", " $groups }}), so that under full load a change of settings would wait for ever: set the former to 0, or raise maxReplicas of a group
 {{- end -}}
 {{- end -}}
 
-{{/* Replicas that fit in a pod: (dict "group" group "needs" (dict "cpus" 1 "gpus" 0.5)). 1000 where nothing limits them. */}}
+{{/*
+Replicas that fit in a pod: (dict "group" group "needs" (dict "cpus" 1 "gpus" 0.5)). 1000 where nothing limits them. A share of a GPU
+stays on one GPU.
+*/}}
 {{- define "kubevoice.check.perPod" -}}
 {{- $fit := 1000 -}}
 {{- $cpu := include "kubevoice.check.cpu" .group.resources -}}
@@ -57,7 +60,9 @@ speech.maxSurgePercent is {{ $bounds.maxSurgePercent }}, and the worker groups n
 {{- $fit = min $fit (divf $cpu .needs.cpus | floor | int64) -}}
 {{- end -}}
 {{- if gt (float64 .needs.gpus) 0.0 -}}
-{{- $fit = min $fit (divf (.group.gpus | default 0) .needs.gpus | floor | int64) -}}
+{{- $has := .group.gpus | default 0 -}}
+{{- $whole := gt (float64 .needs.gpus) 1.0 -}}
+{{- $fit = min $fit (ternary (divf $has .needs.gpus) (mulf $has (divf 1 .needs.gpus | floor)) $whole | floor | int64) -}}
 {{- end -}}
 {{- $fit -}}
 {{- end -}}

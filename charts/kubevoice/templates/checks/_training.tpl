@@ -22,7 +22,10 @@ priorityClasses.servingValue ({{ int64 $classes.servingValue }}) is not above pr
 {{- end -}}
 {{- end -}}
 
-{{/* GPUs of the cluster. Serving's floor is what it holds when nobody speaks. */}}
+{{/*
+GPUs of the cluster. Serving holds the fewest when nobody speaks, the most with all replicas; groups may stand in for each other, so that
+the sum of theirs may be above that.
+*/}}
 {{- define "kubevoice.check.pool" -}}
 {{- if ne (toString .Values.gpuPool) "" -}}
 {{- $pool := int .Values.gpuPool -}}
@@ -32,12 +35,16 @@ priorityClasses.servingValue ({{ int64 $classes.servingValue }}) is not above pr
 {{- $most = add $most (mul .maxReplicas (.gpus | default 0)) -}}
 {{- $least = add $least (mul .minReplicas (.gpus | default 0)) -}}
 {{- end -}}
-{{- $replicas := mulf .Values.speech.minReplicas (include "kubevoice.serve.gpus" .) | ceil | int64 -}}
-{{- $floor := max $least $replicas -}}
-{{- if gt $most (int64 $pool) }}
-gpuPool is {{ $pool }}, and the worker groups may grow to {{ $most }} GPUs (maxReplicas times gpus): lower maxReplicas of a group, or raise gpuPool if the cluster has them
+{{- $each := include "kubevoice.serve.gpus" . -}}
+{{- $floor := max $least (mulf .Values.speech.minReplicas $each | ceil | int64) -}}
+{{- $top := min $most (mulf .Values.speech.maxReplicas $each | ceil | int64) -}}
+{{- if gt $top (int64 $pool) }}
+gpuPool is {{ $pool }}, and serving may grow to {{ $top }} GPUs (speech.maxReplicas times speech.gpus, where the worker groups may have as many): lower speech.maxReplicas, or raise gpuPool if the cluster has them
 {{- end -}}
 {{- $quota := toString .Values.training.gpuQuota -}}
+{{- if and .Values.training.enabled .Values.training.gpus (eq $quota "") }}
+gpuPool is {{ $pool }} and training.gpuQuota is empty, so that training may take all of them: set the latter to {{ max 0 (sub $pool $floor) }} or less, or training.enabled to false
+{{- end -}}
 {{- if and .Values.training.enabled (ne $quota "") (gt (add $floor (int $quota)) (int64 $pool)) }}
 training.gpuQuota ({{ $quota }}) and what serving always holds ({{ $floor }}: speech.minReplicas times speech.gpus, or minReplicas of the worker groups times gpus) are more than gpuPool ({{ $pool }}), so that training would starve serving: lower training.gpuQuota to {{ max 0 (sub $pool $floor) }} or less
 {{- end -}}
