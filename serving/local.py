@@ -143,13 +143,18 @@ def _cluster(settings: Settings) -> Iterator[None]:
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     needed = settings.replicas.max * settings.replicas.cpus + settings.replicas.ingress + 1
-    ray.init(
-        address="local",
-        num_cpus=max(os.cpu_count() or 1, int(needed) + 1),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,  # its warnings are notes for Ray developers
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, int(needed) + 1),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,  # its warnings are notes for Ray developers
+        )
+    except Exception as error:  # Ray raises no type of its own here
+        if "timed out during startup" not in str(error):
+            raise
+        raise EngineError("Ray did not start within its 30 s: this machine is too busy; try again") from error
     try:
         serve.start(
             proxy_location="HeadOnly",
