@@ -28,8 +28,8 @@ import httpx
 
 from tests.e2e.callers import Callers, Endpoints
 from tests.e2e.cluster import Cluster, rendered_config, running_cluster
-from tests.e2e.cluster_nodes import free_port
 from tests.e2e.conftest import publish_checkpoint
+from tests.e2e.ports import free_port
 
 CALLERS = 8
 TEXT = " ".join(f"Sentence {index} of a text that goes on for quite some time." for index in range(60))

@@ -25,7 +25,7 @@ class Endpoints:
 
     def __enter__(self) -> Endpoints:
         self._thread.start()
-        assert self._found.wait(60), "no proxy is ready"
+        assert self._found.wait(180), "no proxy is ready"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,7 +40,7 @@ class Endpoints:
         return self._ready
 
     def _watch(self) -> None:
-        with httpx.Client(timeout=2) as client:
+        with httpx.Client(timeout=5) as client:
             while not self._stopped.is_set():
                 if ready := [url for url in self._urls() if _is_ready(client, url)]:
                     self._ready = ready

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from contextlib import suppress
 from typing import Any
 
 import psutil
+
+from tests.e2e.ports import free_port, ingress_ports
 
 RESOURCES: dict[str, dict[str, Any]] = {
     "head": {"num_cpus": 0, "num_gpus": 0},
@@ -97,10 +98,12 @@ def main(speech: int) -> None:
         RAY_LOG_TO_STDERR="0",  # pods log there; here the standard output is for answers
         RAY_metrics_report_interval_ms="1000",
         RAY_worker_niceness="0",  # beside other tests, replicas would starve
+        RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S="20",  # a slow proxy of a busy machine is no dead one
         RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=str(free_port()),
         RAY_SERVE_FALLBACK_PROXY_GRPC_PORT=str(free_port()),
         AUTOSCALER_METRIC_PORT=str(free_port()),
         DASHBOARD_METRIC_PORT=str(free_port()),
+        **ingress_ports("chart"),
     )
     nodes = Nodes(speech)
     _tell(nodes.state())
@@ -112,13 +115,6 @@ def main(speech: int) -> None:
             nodes.remove(node_id)
         _tell(nodes.state())
     nodes.end()
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _tell(state: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import psutil
 
-START_TIMEOUT_S = 120.0
+from tests.e2e.ports import free_port
+
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 
 
@@ -33,14 +35,14 @@ class Server:
     def replicas(self, deployment: str) -> list[psutil.Process]:
         """The processes that run replicas of ``deployment``."""
         return [
-            process for process in _tree(self.process.pid) if f"ServeReplica:kubevoice:{deployment}" in _title(process)
+            process for process in _tree(self.process.pid) if f"ServeReplica:kubevoice:{deployment}" in title(process)
         ]
 
 
 @contextmanager
 def serving(data: Path, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
     """Start ``kubevoice serve`` on ``data``, wait until it is ready, and end it by SIGINT with all it started."""
-    command = [sys.executable, "-m", "serving.cli", "serve", "--port", "0", "--data", str(data), *arguments]
+    command = [sys.executable, "-m", "serving.cli", "serve", "--data", str(data), *arguments]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KUBEVOICE_", "XTTS_", "RAY_"))}
     with ExitStack() as running:
         try:
@@ -57,7 +59,7 @@ class TooBusy(AssertionError):
 @contextmanager
 def _started(data: Path, command: list[str], environment: dict[str, str]) -> Iterator[Server]:
     process = subprocess.Popen(
-        command,
+        [*command, "--port", str(free_port())],  # not 0: until Ray Serve listens others could be given the port
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,7 +82,10 @@ def _started(data: Path, command: list[str], environment: dict[str, str]) -> Ite
 def _ready_url(arriving: queue.Queue[str | None], lines: list[str]) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     while (left := deadline - time.monotonic()) > 0:
-        line = arriving.get(timeout=left)
+        try:
+            line = arriving.get(timeout=left)
+        except queue.Empty:
+            break
         if line is None:
             break
         if match := re.search(r"kubevoice is ready on (http://\S+)", line):
@@ -119,7 +124,8 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
+    """What ``ps`` shows; nothing of a process that has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.servers import Server
 
-pytestmark = pytest.mark.xdist_group("espeak_server")
+pytestmark = [pytest.mark.xdist_group("espeak_server"), pytest.mark.timeout(600)]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -61,7 +61,7 @@ def test_a_browser_plays_the_mp3_to_its_end(espeak_server: Server, tmp_path: Pat
         ]  # fmt: skip
         browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            report = reports.get(timeout=60)
+            report = reports.get(timeout=180)
         finally:
             browser.kill()
             browser.wait()

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.charts.metric_names import HARDWARE, names_in_use
 from tests.charts.rendering import merged
 from tests.e2e.callers import Callers, Endpoints
 from tests.e2e.cluster import TIMEOUT_S, Cluster, rendered_config, running_cluster
-from tests.e2e.cluster_nodes import free_port
 from tests.e2e.conftest import publish_checkpoint
+from tests.e2e.ports import free_port
 
-pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
 CPU = {"requests": {"cpu": "1"}}
 
@@ -78,6 +77,7 @@ def deployed(started: Deployed) -> Deployed:
     """Every test begins with the chart's configuration and the one replica that its minimum asks for."""
     started.put()
     started.cluster.wait(lambda: len(started.cluster.ids("Xtts")) == 1, "one replica")
+    started.cluster.wait(started.cluster.listens, "the proxy beside the API's replica")
     return started
 
 
@@ -123,30 +123,36 @@ def test_speech_scales_to_zero_where_probes_leave_it_and_a_request_wakes_it(depl
     cluster = deployed.cluster
     deployed.put({"speech": {"minReplicas": 0, "downscaleToZeroDelaySeconds": 2}})
     cluster.wait(lambda: not cluster.replicas("Xtts", "STARTING", "RUNNING", "STOPPING"), "no replica")
-    for _ in range(3):
+
+    def says_that_it_sleeps() -> bool:
         ready = httpx.get(f"{cluster.url}/readyz", timeout=60)
-        assert ready.status_code == 200, ready.text
-    assert "the next request starts one" in ready.json()["detail"]
+        # On a busy machine the answer may come later than a probe waits, which says nothing.
+        assert ready.status_code == 200 or "did not answer within" in ready.text, ready.text
+        return "the next request starts one" in ready.text
+
+    for _ in range(3):
+        cluster.wait(says_that_it_sleeps, "a probe's answer")
     assert not cluster.replicas("Xtts", "STARTING", "RUNNING"), "a probe woke a GPU"
     answer = httpx.post(f"{cluster.url}/v1/audio/speech", json=SPEECH, timeout=180)
     assert answer.status_code == 200
     assert len(answer.content) > SECOND
 
 
-def test_every_metric_of_a_dashboard_or_an_alert_is_in_a_live_scrape(deployed: Deployed, endpoints: Endpoints) -> None:
+def test_every_metric_of_a_dashboard_or_an_alert_is_in_a_live_scrape(deployed: Deployed) -> None:
     cluster = deployed.cluster
-    speech = f"{endpoints.choose()}/v1/audio/speech"
+    speech = f"{cluster.url}/v1/audio/speech"
     whole = httpx.post(speech, json=SPEECH, timeout=180)  # what is known only at an end needs one
     assert whole.status_code == 200
     refused = httpx.post(speech, json={**SPEECH, "input": ""}, timeout=60)
     assert refused.status_code == 400
     with httpx.stream("POST", speech, json=LONG_SPEECH, timeout=180) as left_early:
         next(left_early.iter_raw())
-    victim = cluster.replicas("Xtts")[0]
+    before = cluster.ids("Xtts")
     with httpx.stream("POST", speech, json=LONG_SPEECH, timeout=180) as broken:
         pieces = broken.iter_raw()
         next(pieces)
-        psutil.Process(victim["pid"]).kill()
+        for victim in cluster.processes("Xtts"):  # the load so far may have brought a second one
+            victim.kill()
         with pytest.raises(httpx.RemoteProtocolError):
             list(pieces)
     missing = names_in_use() - HARDWARE
@@ -154,7 +160,7 @@ def test_every_metric_of_a_dashboard_or_an_alert_is_in_a_live_scrape(deployed: D
     while missing and time.monotonic() < deadline:
         missing = missing - cluster.scrape()  # a gauge that is set every few seconds is not in every page
     assert not missing
-    cluster.wait(lambda: victim["replica_id"] not in cluster.ids("Xtts"), "the dead replica to be noticed")
+    cluster.wait(lambda: not before & cluster.ids("Xtts"), "the dead replica to be noticed")
 
 
 @pytest.mark.slow

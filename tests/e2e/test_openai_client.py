@@ -15,7 +15,7 @@ from serving.audio.pcm import Pcm, to_float32
 from tests.audio_measure import decode_any, duration_of, is_silent, peak
 from tests.intelligible import SENTENCES, heard
 
-pytestmark = pytest.mark.xdist_group("espeak_server")
+pytestmark = [pytest.mark.xdist_group("espeak_server"), pytest.mark.timeout(600)]
 
 Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 
@@ -63,18 +63,22 @@ def test_the_default_format_is_mp3_and_names_the_engine(openai_client: OpenAI) -
 
 
 def test_a_long_text_streams(openai_client: OpenAI) -> None:
+    # Not a benchmark: a server that collects the audio first is at 100 % each time, a busy machine once in a while.
+    assert any(share_of_the_time_before_the_first_audio(openai_client) < 0.5 for _ in range(5))
+
+
+def share_of_the_time_before_the_first_audio(client: OpenAI) -> float:
     began = time.perf_counter()
     first = 0.0
     pieces = 0
-    with openai_client.audio.speech.with_streaming_response.create(
+    with client.audio.speech.with_streaming_response.create(
         model="tts-1", voice="alloy", input=LONG, response_format="pcm"
     ) as answer:
         for _ in answer.iter_bytes():
             first = first or time.perf_counter() - began
             pieces += 1
     assert pieces > 20
-    # Not a benchmark: a server that collects the audio first would be at 100 %.
-    assert first < (time.perf_counter() - began) / 2
+    return first / (time.perf_counter() - began)
 
 
 def test_sse_events_carry_the_audio_and_a_true_end(openai_client: OpenAI) -> None:

@@ -17,15 +17,14 @@ from tests.e2e.conftest import publish_checkpoint
 from tests.e2e.servers import serving
 from tests.factories.xtts import make_checkpoint
 
-pytestmark = pytest.mark.xdist_group("serve_command")
-
+pytestmark = [pytest.mark.xdist_group("serve_command"), pytest.mark.timeout(600)]
 
 TEXT = "A sentence that takes a while. " * 40  # several pieces
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "serving.cli", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -39,17 +38,17 @@ def test_a_signal_lets_a_stream_finish_and_ends_every_process(tmp_path: Path, nu
     }
     with serving(tmp_path / "data") as server:
         started = psutil.Process(server.process.pid).children(recursive=True)
-        with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=body, timeout=60) as answer:
+        with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=body, timeout=180) as answer:
             pieces = answer.iter_raw()
             size = len(next(pieces))
             server.process.send_signal(number)
             size += sum(map(len, pieces))  # raises when the connection is cut
-        server.process.wait(60)
+        server.process.wait(180)
     assert size > 24000 * 2 * 20
     assert server.process.returncode == 0
     assert started
-    # Ray's agents look every 0.4 s whether their raylet lives and end by themselves, on a busy machine seconds after it.
-    assert not [process for process in psutil.wait_procs(started, timeout=15)[1] if not _zombie(process)]
+    # Ray's agents look every 0.4 s whether their raylet lives and end by themselves, on a busy machine seconds later.
+    assert not [process for process in psutil.wait_procs(started, timeout=60)[1] if not _zombie(process)]
     assert [line for line in server.lines if line.startswith("stopping")]
     assert not [line for line in server.lines if "Traceback" in line or "(raylet)" in line]
 

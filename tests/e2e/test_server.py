@@ -16,7 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.servers import Server
 
-pytestmark = pytest.mark.xdist_group("espeak_server")
+pytestmark = [pytest.mark.xdist_group("espeak_server"), pytest.mark.timeout(600)]
+
+TIMEOUT_S = 60.0
+"""Of a request, on a machine that is busy with other tests; most take milliseconds."""
 
 LONG = " ".join(f"Sentence {index} of a text that goes on for quite some time." for index in range(70))
 
@@ -25,7 +28,7 @@ def speech(text: str, **fields: object) -> dict[str, object]:
     return {"model": "tts-1", "voice": "alloy", "input": text, **fields}
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"
@@ -34,7 +37,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def total(server: Server, sample: str, **labels: str) -> float:
     """The sum of a sample over its remaining labels, as scraped from the server."""
-    text = httpx.get(f"{server.url}/metrics").text
+    text = metrics(server)
     return sum(
         row.value
         for family in text_string_to_metric_families(text)
@@ -43,14 +46,18 @@ def total(server: Server, sample: str, **labels: str) -> float:
     )
 
 
+def metrics(server: Server) -> str:
+    return httpx.get(f"{server.url}/metrics", timeout=TIMEOUT_S).text
+
+
 def ready(server: Server) -> bool:
-    return httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
+    return httpx.get(f"{server.url}/readyz", timeout=TIMEOUT_S).status_code == 200
 
 
 def test_the_printed_curl_speaks(espeak_server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("curl")
     command = next(line.strip() for line in espeak_server.lines if line.strip().startswith("curl "))
-    subprocess.run(command, shell=True, cwd=folder, check=True, timeout=60)
+    subprocess.run(command, shell=True, cwd=folder, check=True, timeout=120)
     audio = (folder / "hello.mp3").read_bytes()
     assert len(audio) > 5000
     assert audio[0] == 0xFF
@@ -58,7 +65,7 @@ def test_the_printed_curl_speaks(espeak_server: Server, tmp_path_factory: pytest
 
 def test_the_check_command_hears_the_server_speak(espeak_server: Server) -> None:
     command = [sys.executable, "-m", "serving.cli", "check", espeak_server.url, "--voice", "alloy"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(
         r"espeak@\S+ on engine espeak: first byte after \S+ s, [23]\.\d+ s of audio, real-time factor \S+\n",
@@ -82,16 +89,15 @@ def test_a_client_that_leaves_stops_the_work(espeak_server: Server) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     eventually(lambda: total(espeak_server, "ray_kubevoice_cancelled_total") > before)
     eventually(lambda: total(espeak_server, "ray_kubevoice_active_streams") == 0)
-    assert ready(espeak_server)
+    eventually(lambda: ready(espeak_server))
 
 
 def test_metrics_tell_what_happened(espeak_server: Server) -> None:
     made = total(espeak_server, "ray_kubevoice_audio_seconds_total")
     refused = total(espeak_server, "ray_kubevoice_refusals_total", reason="voice_not_found")
-    httpx.post(f"{espeak_server.url}/v1/audio/speech", json=speech("One two three four five.")).raise_for_status()
-    assert (
-        httpx.post(f"{espeak_server.url}/v1/audio/speech", json={**speech("x"), "voice": "nobody"}).status_code == 404
-    )
+    url = f"{espeak_server.url}/v1/audio/speech"
+    httpx.post(url, json=speech("One two three four five."), timeout=TIMEOUT_S).raise_for_status()
+    assert httpx.post(url, json={**speech("x"), "voice": "nobody"}, timeout=TIMEOUT_S).status_code == 404
     eventually(lambda: total(espeak_server, "ray_kubevoice_audio_seconds_total") > made + 1)
     eventually(lambda: total(espeak_server, "ray_kubevoice_refusals_total", reason="voice_not_found") == refused + 1)
     for sample in (
@@ -103,8 +109,8 @@ def test_metrics_tell_what_happened(espeak_server: Server) -> None:
         assert total(espeak_server, sample) > 0, sample
     size = total(espeak_server, "ray_kubevoice_volume_size_bytes")
     assert 0 < total(espeak_server, "ray_kubevoice_volume_free_bytes") < size
-    assert "\nray_kubevoice_queue_age_seconds{" in httpx.get(f"{espeak_server.url}/metrics").text
-    assert "\nray_kubevoice_broken_streams_total{" in httpx.get(f"{espeak_server.url}/metrics").text, "zero, but there"
+    assert "\nray_kubevoice_queue_age_seconds{" in metrics(espeak_server)
+    assert "\nray_kubevoice_broken_streams_total{" in metrics(espeak_server), "zero, but there"
 
 
 def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Server) -> None:
@@ -112,7 +118,7 @@ def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Serve
 
     def speak(text: str) -> None:
         answer = httpx.post(
-            f"{espeak_server.url}/v1/audio/speech", json=speech(text, response_format="pcm", speed=0.25), timeout=120
+            f"{espeak_server.url}/v1/audio/speech", json=speech(text, response_format="pcm", speed=0.25), timeout=300
         )
         answer.raise_for_status()
 
@@ -127,7 +133,7 @@ def test_memory_of_the_ingress_does_not_grow_with_the_audio(espeak_server: Serve
 def test_a_killed_speech_replica_costs_no_request(espeak_server: Server) -> None:
     victim = espeak_server.replicas("Espeak")[0]
     victim.kill()
-    answer = httpx.post(f"{espeak_server.url}/v1/audio/speech", json=speech("Still here."), timeout=60)
+    answer = httpx.post(f"{espeak_server.url}/v1/audio/speech", json=speech("Still here."), timeout=180)
     assert answer.status_code == 200, answer.text
     eventually(lambda: ready(espeak_server))
     assert espeak_server.replicas("Espeak")[0].pid != victim.pid
@@ -140,19 +146,23 @@ def test_bad_input_leaves_the_server_ready_and_the_volume_clean(espeak_server: S
 
     url = f"{espeak_server.url}/v1/audio"
     before = listing()
-    cases = [
-        (httpx.post(f"{url}/speech", json=speech("x" * 1_000_000)), "input"),
-        (httpx.post(f"{url}/speech", json=speech("hi", speed=0)), "speed"),
-        (httpx.post(f"{url}/speech", content=b"{", headers={"content-type": "application/json"}), None),
-        (
-            httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": b"PK\x03\x04" + bytes(500)}),
-            "audio_sample",
-        ),
-        (httpx.post(f"{url}/voices", data={"name": "../a"}, files={"audio_sample": b"RIFF"}), "name"),
-        (httpx.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": bytes(11 * 2**20)}), "audio_sample"),
-    ]
+    with httpx.Client(timeout=TIMEOUT_S) as client:
+        cases = [
+            (client.post(f"{url}/speech", json=speech("x" * 1_000_000)), "input"),
+            (client.post(f"{url}/speech", json=speech("hi", speed=0)), "speed"),
+            (client.post(f"{url}/speech", content=b"{", headers={"content-type": "application/json"}), None),
+            (
+                client.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": b"PK\x03\x04" + bytes(500)}),
+                "audio_sample",
+            ),
+            (client.post(f"{url}/voices", data={"name": "../a"}, files={"audio_sample": b"RIFF"}), "name"),
+            (
+                client.post(f"{url}/voices", data={"name": "a"}, files={"audio_sample": bytes(11 * 2**20)}),
+                "audio_sample",
+            ),
+        ]
     for answer, param in cases:
         assert 400 <= answer.status_code < 500, answer.text
         assert answer.json()["error"]["param"] == param, answer.text
     assert listing() == before
-    assert ready(espeak_server)
+    eventually(lambda: ready(espeak_server))
