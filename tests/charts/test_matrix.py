@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from helm_python import lint
 
 from tests.charts import objects, references, restricted
@@ -15,7 +17,8 @@ from tests.charts.schemas.custom import KINDS, validate_custom
 from tests.charts.schemas.kubernetes import validate_object
 from tests.charts.schemas.rayservice import validate_rayservice
 
-VERSIONS = ("1.31", "1.34", "1.37")
+VERSIONS = ("1.29", "1.33", "1.37")
+"""The oldest that the chart installs on, the newest that is known, and one between."""
 INFORMATION = 1
 """Severity of what Helm's linter only remarks."""
 
@@ -72,6 +75,18 @@ def test_the_matrix_reaches_every_template() -> None:
     }
     every = {path.relative_to(CHART / "templates").as_posix() for path in (CHART / "templates").rglob("*.yaml")}
     assert every - used == {"checks.yaml"}, "checks.yaml renders nothing"
+
+
+def test_the_oldest_version_is_the_one_that_the_chart_names() -> None:
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={VERSIONS[0]}.0-0"
+
+
+def test_every_template_has_a_test_file_of_its_own() -> None:
+    here = Path(__file__).parent
+    for path in sorted((CHART / "templates").rglob("*.yaml")):
+        template = path.relative_to(CHART / "templates")
+        name = f"test_{template.stem.replace('-', '_')}.py"
+        assert (here / template.parent / name).is_file(), f"{template} has no tests/charts/{template.parent}/{name}"
 
 
 def test_the_linter_would_find_a_mistake() -> None:

@@ -100,7 +100,7 @@ def test_the_schema_is_written_as_the_tool_writes_it() -> None:
 
 def test_what_a_worker_group_may_have_is_in_the_comment_of_the_values() -> None:
     groups = next(value for value in documented(VALUES) if value.path == ("workerGroups",))
-    text = VALUES[: VALUES.index("# Options of every pod of the Ray cluster")]
+    text = VALUES[: VALUES.index("# Options of every pod;")]
     for field in SCHEMA["definitions"]["workerGroup"]["properties"]:
         assert re.search(rf"\b{field}\b", text), field
     assert "Optional for a group" in groups.comment

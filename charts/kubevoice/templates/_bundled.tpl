@@ -7,6 +7,7 @@ enableServiceLinks: false
 {{- with include "kubevoice.pullSecrets" .root }}
 {{ . }}
 {{- end }}
+{{- include "kubevoice.nodes" (dict "root" .root "own" dict) }}
 {{- with .root.Values.priorityClasses.serving }}
 priorityClassName: {{ . }}
 {{- end }}

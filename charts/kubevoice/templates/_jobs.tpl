@@ -11,15 +11,17 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Fields of the pod: (dict "root" $ "own" values), the values those with a node selector and tolerations of its own. */}}
 {{- define "kubevoice.job.pod" -}}
 restartPolicy: Never
-serviceAccountName: {{ include "kubevoice.serviceAccount" (dict "root" $ "component" "job") }}
+serviceAccountName: {{ include "kubevoice.serviceAccount" (dict "root" .root "component" "job") }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with include "kubevoice.pullSecrets" . }}
+{{- with include "kubevoice.pullSecrets" .root }}
 {{ . }}
 {{- end }}
-securityContext: {{- include "kubevoice.podSecurity" . | nindent 2 }}
+securityContext: {{- include "kubevoice.podSecurity" .root | nindent 2 }}
+{{- include "kubevoice.nodes" . }}
 {{- end -}}
 
 {{/* storage.singleNode: where the first pod with the volume went, the others go. templates/_pod.tpl uses it too. */}}

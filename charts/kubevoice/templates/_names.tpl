@@ -105,6 +105,19 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
+{{/*
+Where a pod may run: (dict "root" $ "own" group), by what every pod is asked for and what its own values add. Of a label that both name,
+the pod's own counts.
+*/}}
+{{- define "kubevoice.nodes" -}}
+{{- with merge (dict) (.own.nodeSelector | default dict) .root.Values.pods.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat .root.Values.pods.tolerations (.own.tolerations | default list) | uniq }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
 {{- define "kubevoice.pullSecrets" -}}
 {{- with .Values.imagePullSecrets -}}
 imagePullSecrets: {{- toYaml . | nindent 2 }}

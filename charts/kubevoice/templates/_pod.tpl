@@ -111,12 +111,7 @@ priorityClassName: {{ . }}
 {{- with .node.runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
-{{- with .node.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .node.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "kubevoice.nodes" (dict "root" .root "own" .node) }}
 {{- $affinity := deepCopy (.node.affinity | default dict) -}}
 {{- if .root.Values.storage.singleNode -}}
 {{- $rule := "requiredDuringSchedulingIgnoredDuringExecution" -}}

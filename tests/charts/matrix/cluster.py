@@ -81,6 +81,12 @@ CLUSTER: dict[str, Values] = {
         ],
         "api": {"maxReplicas": 2},
     },
+    "nodes of our own for every pod": {
+        "pods": {
+            "nodeSelector": {"pool": "speech"},
+            "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "speech", "effect": "NoSchedule"}],
+        }
+    },
     "no spread over zones": {"pods": {"topologySpread": ""}},
     "a hard spread over zones": {"pods": {"topologySpread": "DoNotSchedule"}},
     "extra environment, volumes and labels of pods": {

@@ -9,7 +9,7 @@ podFailurePolicy:
 template:
   metadata: {{- include "kubevoice.job.metadata" (dict "root" $ "component" "model-download") | nindent 4 }}
   spec:
-    {{- include "kubevoice.job.pod" . | nindent 4 }}
+    {{- include "kubevoice.job.pod" (dict "root" $ "own" dict) | nindent 4 }}
     {{- if .Values.storage.singleNode }}
     affinity: {{- include "kubevoice.job.sameNode" . | nindent 6 }}
     {{- end }}

@@ -31,19 +31,13 @@ spec:
   template:
     metadata: {{- include "kubevoice.job.metadata" (dict "root" $ "component" "training") | nindent 6 }}
     spec:
-      {{- include "kubevoice.job.pod" . | nindent 6 }}
+      {{- include "kubevoice.job.pod" (dict "root" . "own" $training) | nindent 6 }}
       {{- if .Values.storage.singleNode }}
       affinity: {{- include "kubevoice.job.sameNode" . | nindent 8 }}
       {{- end }}
       terminationGracePeriodSeconds: {{ int64 $training.terminationGracePeriodSeconds }}
       {{- with .Values.priorityClasses.training }}
       priorityClassName: {{ . }}
-      {{- end }}
-      {{- with $training.nodeSelector }}
-      nodeSelector: {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $training.tolerations }}
-      tolerations: {{- toYaml . | nindent 8 }}
       {{- end }}
       containers:
         - name: training
