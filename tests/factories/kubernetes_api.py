@@ -172,7 +172,7 @@ def running_api() -> Iterator[KubernetesApi]:
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(20), "the Kubernetes API did not start"
+        assert ready.wait(60), "the Kubernetes API did not start"
         yield started[0]
     finally:
         loop.call_soon_threadsafe(stop.set)

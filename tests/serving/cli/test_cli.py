@@ -21,7 +21,7 @@ def kubevoice(*arguments: str, **environment: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=150,
         check=False,
     )
 

@@ -32,7 +32,7 @@ def pull(tmp_path: Path, hub: Hub, *arguments: str, **more: str) -> subprocess.C
         capture_output=True,
         text=True,
         env=environment(tmp_path, hub, **more),
-        timeout=60,
+        timeout=150,
         check=False,
     )
 
@@ -56,7 +56,7 @@ def on_a_terminal(tmp_path: Path, hub: Hub, answer: str) -> tuple[int, str]:
         except OSError:  # Linux: the other end is closed
             break
     os.close(controller)
-    return process.wait(30), shown.decode(errors="replace")
+    return process.wait(120), shown.decode(errors="replace")
 
 
 def test_a_pull_shows_the_licence_and_plain_progress_and_the_model_is_listed_as_current(tmp_path: Path) -> None:
@@ -161,14 +161,14 @@ def test_waiting_ends_when_the_weights_are_published(tmp_path: Path) -> None:
         with ModelStore(Volume(tmp_path)).publish("xtts", "mine", "r1", {}) as directory:
             for name, data in FILES.items():
                 (directory / name).write_bytes(data)
-        rest, errors = process.communicate(timeout=60)
+        rest, errors = process.communicate(timeout=150)
     assert first == f"waiting for the weights of xtts/mine in {tmp_path}, for at most 60 s\n"
     assert (process.returncode, rest, errors) == (0, "xtts/mine is ready\n", "")
 
 
 def test_waiting_ends_in_time_with_the_way_to_get_the_weights(tmp_path: Path) -> None:
     with wait(tmp_path, "0.1") as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=150)
     assert process.returncode == 1
     assert errors == (
         "error: the weights of xtts/mine are not there after 0.1 s: there are none yet; run: kubevoice models pull "

@@ -166,7 +166,7 @@ def test_nothing_waits_for_a_dead_peer(
         began = time.monotonic()
         with pytest.raises(Unavailable, match=f"the Kubernetes API at {url} does not answer"):
             getattr(launcher, operation)(*arguments)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_following_puts_up_with_a_dead_peer_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_following_puts_up_with_a_dead_peer_for_a_while_only(tmp_path: Path, mon
         began = time.monotonic()
         with pytest.raises(Unavailable):
             list(launcher.changes("a"))
-        assert 0.2 <= time.monotonic() - began < 5
+        assert 0.2 <= time.monotonic() - began < 30
 
 
 def test_following_survives_an_api_server_that_restarts(api: KubernetesApi, launcher: Launcher) -> None:

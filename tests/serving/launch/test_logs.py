@@ -120,7 +120,7 @@ def test_a_silent_connection_is_asked_anew(
         asked.append(request)
         yield line(1)
         if len(asked) == 1:
-            await asyncio.sleep(3)
+            await asyncio.sleep(20)
         yield line(2)
         finish(api, pod)
 

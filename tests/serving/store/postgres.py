@@ -62,7 +62,7 @@ def temporary_postgres() -> Iterator[URL]:
             yield url
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+            server.wait(timeout=120)
     finally:
         shutil.rmtree(base)
 
@@ -119,7 +119,7 @@ def _install(base: Path) -> Path:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], base: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             psycopg.connect(host=str(base), user="postgres", dbname="postgres").close()

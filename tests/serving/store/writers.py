@@ -74,7 +74,7 @@ def run_together(writers: Sequence[subprocess.Popen[str]]) -> list[dict[str, Any
         assert writer.stdin is not None
         writer.stdin.write("\n")
         writer.stdin.flush()
-    return [json.loads(writer.communicate(timeout=60)[0]) for writer in writers]
+    return [json.loads(writer.communicate(timeout=150)[0]) for writer in writers]
 
 
 def files_below(root: Path) -> list[str]:
