@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import httpx
 import numpy as np
@@ -65,22 +64,38 @@ def test_an_uploaded_voice_is_cloned_and_its_conditioning_kept(client: OpenAI, x
 
 
 def test_more_than_the_server_holds_is_refused_early_and_the_rest_is_served(xtts_server: Server) -> None:
-    body = {"model": "tts-1", "voice": "alloy", "input": " ".join([TEXT] * 15)}  # two pieces: 480 characters
-
-    def post(_: int) -> httpx.Response:
-        return httpx.post(f"{xtts_server.url}/v1/audio/speech", json=body, timeout=240)
-
-    with ThreadPoolExecutor(16) as pool:
-        coming = pool.map(post, range(16))
-        time.sleep(1)
-        under_load = httpx.get(f"{xtts_server.url}/readyz", timeout=60)
-        answers = list(coming)
-    assert under_load.status_code == 200, under_load.text
+    answers: list[httpx.Response] = []
+    for callers in (16, 48, 96):  # the faster the machine, the more it takes to fill the queue
+        answers += answers_to(xtts_server, callers)
+        if any(answer.status_code == 429 for answer in answers):
+            break
     served = [answer for answer in answers if answer.status_code == 200]
     refused = [answer for answer in answers if answer.status_code == 429]
-    assert len(served) + len(refused) == 16
+    assert len(served) + len(refused) == len(answers)
     assert len(served) >= 6
     assert refused
     assert all(answer.headers["retry-after"] == "1" for answer in refused)
     assert all(answer.json()["error"]["code"] == "overloaded" for answer in refused)
-    assert httpx.get(f"{xtts_server.url}/readyz", timeout=60).status_code == 200
+    assert_ready(xtts_server)
+
+
+def answers_to(server: Server, callers: int) -> list[httpx.Response]:
+    """What as many callers at once get; meanwhile the server says that it is ready."""
+    body = {"model": "tts-1", "voice": "alloy", "input": " ".join([TEXT] * 15)}  # two pieces: 480 characters
+
+    def post(_: int) -> httpx.Response:
+        return httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=240)
+
+    with ThreadPoolExecutor(callers) as pool:
+        coming = [pool.submit(post, index) for index in range(callers)]
+        wait(coming, return_when=FIRST_COMPLETED)  # the others are in the queue or at work
+        assert_ready(server)
+        return [answer.result() for answer in coming]
+
+
+def assert_ready(server: Server) -> None:
+    for _ in range(10):
+        ready = httpx.get(f"{server.url}/readyz", timeout=60)
+        if "did not answer within" not in ready.text:  # a machine that is busy with other tests
+            break
+    assert ready.status_code == 200, ready.text
