@@ -6,12 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from serving.audio.pcm import Pcm
 
 __all__ = [
     "EngineInfo",
     "EngineStats",
+    "FinishReason",
     "Pcm",
     "Sampling",
     "SpeechChunk",
@@ -20,6 +22,9 @@ __all__ = [
     "SpeechService",
     "Voice",
 ]
+
+
+FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """One utterance. ``speed`` is a factor (2.0 is twice as fast); ``seed`` makes the audio repeatable."""
+    """One utterance. ``speed`` is a factor (2.0 is twice as fast); ``seed`` makes the audio repeatable.
+
+    ``begun``: it goes on with a text whose beginning is heard already, so no engine refuses it for being busy.
+    """
 
     text: str
     voice: Voice
@@ -57,19 +65,22 @@ class SpeechRequest:
     speed: float = 1.0
     seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechChunk:
     """A piece of audio: ``pcm`` float32 [samples] in -1..1, mono, at ``sample_rate`` Hz.
 
-    ``input_tokens`` and ``output_tokens`` count what this chunk added to the request's usage.
+    ``input_tokens`` and ``output_tokens`` count what this chunk added to the request's usage. The last chunk of a
+    sentence may say why it ended: "stop" by itself, "length" when it was cut because it did not end.
     """
 
     pcm: Pcm
     sample_rate: int
     input_tokens: int = 0
     output_tokens: int = 0
+    finish_reason: FinishReason | None = None
 
     @property
     def seconds(self) -> float:
@@ -96,11 +107,21 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """Plain numbers for metrics and autoscaling; times in seconds."""
+    """Plain numbers for metrics and autoscaling; times in seconds.
+
+    ``active`` and ``queued`` count requests. ``slots_used`` of ``slots`` decode a sentence now. Rates are of the last
+    seconds, ``first_audio_s`` and ``real_time_factor`` means of the latest requests; 0 where nothing was measured.
+    """
 
     active: int = 0
     queued: int = 0
     queue_age_s: float = 0.0
+    slots: int = 0
+    slots_used: int = 0
+    tokens_per_s: float = 0.0
+    audio_s_per_s: float = 0.0
+    first_audio_s: float = 0.0
+    real_time_factor: float = 0.0
 
 
 class SpeechService(ABC):

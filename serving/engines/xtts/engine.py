@@ -1,18 +1,19 @@
-"""XTTS v2 by coqui's own classes, one request at a time."""
+"""XTTS v2 as an engine: many requests at a time on one device."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import logging
 import secrets
-from collections.abc import AsyncGenerator, Generator, Iterator
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
-import torch
+import numpy as np
 
+from serving.audio.pcm import Audio
 from serving.engines.base import (
     EngineInfo,
     EngineStats,
@@ -22,36 +23,45 @@ from serving.engines.base import (
     SpeechRequest,
     Voice,
 )
-from serving.engines.xtts.checkpoint import LoadedXtts, load_checkpoint
+from serving.engines.xtts.cache import SlotCache
+from serving.engines.xtts.checkpoint import Latents, LoadedXtts, load_checkpoint
 from serving.engines.xtts.conditioning import Conditioner
+from serving.engines.xtts.decoder import Decoder
+from serving.engines.xtts.decoding import Decoding
 from serving.engines.xtts.device import select_device
-from serving.engines.xtts.text import Piece, TextFrontEnd
+from serving.engines.xtts.frames import FrameGrid
+from serving.engines.xtts.graphs import stepper
+from serving.engines.xtts.options import XttsOptions
+from serving.engines.xtts.scheduler import UNHEARD_S, Scheduler
+from serving.engines.xtts.sentence import Request, split
+from serving.engines.xtts.text import TextFrontEnd
+from serving.engines.xtts.vocoder import Vocoder
+from serving.engines.xtts.vocoding import Vocoding
 from serving.engines.xtts.worker import Worker
-from serving.errors import EngineError, KubevoiceError, Unavailable
+from serving.errors import EngineError, Unavailable
 
-logger = logging.getLogger(__name__)
-
-CHUNK_TOKENS = 20
-"""Audio tokens between two chunks of a stream: 0.93 s of audio, coqui's own default."""
-
-STALLED_S = 120.0
-"""Without a chunk for so long, a busy engine is taken for stuck: forty times a chunk on one CPU core."""
+STALLED_S = 60.0
+"""A turn of the worker that takes so long is taken for stuck: a hundred times what one takes on a CPU core."""
 
 PROBE_S = 10.0
+
+RATE_S = 10.0
+"""The span of rates in ``stats``."""
 
 
 class XttsEngine(SpeechEngine):
     """One model on one device, owned by one thread.
 
-    Requests are spoken first come, first served, sentence by sentence. A consumer that does not keep up pauses its own
-    request only: at the end of a sentence the thread turns to the next one.
+    The sentences of all requests are decoded together; each request gets its audio in order, at its own pace. A
+    consumer that does not keep up pauses its own request only.
     """
 
-    def __init__(self, loaded: LoadedXtts, *, model: str, revision: str) -> None:
-        config = loaded.config
+    def __init__(self, loaded: LoadedXtts, *, model: str, revision: str, options: XttsOptions | None = None) -> None:
+        """``loaded`` gives its decoder and vocoder away: nothing else can be done with it afterwards."""
+        options = options or XttsOptions()
+        config, device = loaded.config, loaded.device
         self._loaded = loaded
         self._text = TextFrontEnd(loaded.model.tokenizer, config.languages, config.model_args.gpt_max_text_tokens)
-        loaded.model.tokenizer = self._text
         self._conditioner = Conditioner(loaded, f"{model}@{revision}")
         self._info = EngineInfo(
             name="xtts",
@@ -61,22 +71,46 @@ class XttsEngine(SpeechEngine):
             languages=self._text.languages,
             presets=tuple(loaded.speakers),
             clones=True,
-            device=str(loaded.device),
+            device=str(device),
         )
-        self._tokens = 0
-        loaded.model.gpt.gpt_inference.register_forward_hook(self._count_token)
-        self._worker = Worker(f"xtts-{model}")
+        vocoder = Vocoder.from_generator(
+            loaded.model.hifigan_decoder.waveform_decoder, device, options.vocoder_precision
+        )
+        loaded.model.hifigan_decoder.waveform_decoder = None
+        self._decoder = Decoder.take(loaded.model.gpt, options.weights(device))
+        self._scheduler = Scheduler(options.limits(device))
+        cache = SlotCache(self._decoder.shape, self._scheduler.limits.slots, device, options.cache(device))
+        step = stepper(self._decoder, cache, graphs=options.cuda_graphs)
+        self._decoding = Decoding(self._decoder, self._scheduler, cache, step)
+        self._vocoding = Vocoding(vocoder, self._scheduler, self._decoding.latents, self._info.sample_rate)
+        self._history: deque[tuple[float, int, float]] = deque([(time.monotonic(), 0, 0.0)])
+        self._worker = Worker(
+            f"xtts-{model}",
+            device,
+            self._scheduler,
+            self._decoding,
+            self._vocoding,
+            self._latents,
+            self._sampling,
+        )
 
     @classmethod
     def load(
-        cls, directory: Path, *, model: str, revision: str, device: str = "auto", fallback_cpu: bool = False
+        cls,
+        directory: Path,
+        *,
+        model: str,
+        revision: str,
+        device: str = "auto",
+        fallback_cpu: bool = False,
+        options: XttsOptions | None = None,
     ) -> XttsEngine:
         """Load a model directory; takes seconds to a minute, so call it off the event loop.
 
         Raises ModelFilesError for files that cannot be used, ConfigurationError for a device that is not there.
         """
         chosen = select_device(device, fallback_cpu=fallback_cpu)
-        return cls(load_checkpoint(directory, chosen), model=model, revision=revision)
+        return cls(load_checkpoint(directory, chosen), model=model, revision=revision, options=options)
 
     async def info(self) -> EngineInfo:
         return self._info
@@ -84,105 +118,129 @@ class XttsEngine(SpeechEngine):
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         language = self._text.language(request.language)
         pieces = await asyncio.to_thread(self._text.pieces, request.text, language)
-        async with contextlib.aclosing(self._worker.stream(self._speak(request, language, pieces))) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        arriving: asyncio.Queue[SpeechChunk | BaseException | None] = asyncio.Queue()
+        work = Request(
+            request,
+            language,
+            secrets.randbits(32) if request.seed is None else request.seed,
+            FrameGrid.of(self._loaded.config.model_args, request.speed),
+            _delivery(arriving),
+        )
+        split(work, pieces, self._decoder.shape.max_audio)
+        self._worker.submit(work, begun=request.begun)
+        try:
+            while (item := await arriving.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                paused = work.unheard_s >= UNHEARD_S
+                work.heard_s += item.seconds
+                if paused:
+                    self._worker.wake()
+                yield item
+        finally:
+            if not work.ended:
+                work.departed = True
+                self._worker.wake()
+
+    async def synthesize(self, request: SpeechRequest) -> Audio:
+        """All of ``request`` at once; the same samples as ``stream`` gives piece by piece."""
+        chunks = [chunk.pcm async for chunk in self.stream(request)]
+        return Audio(np.concatenate(chunks), self._info.sample_rate)
 
     async def prepare(self, voice: Voice) -> None:
-        await self._worker.call(functools.partial(self._guarded_latents, voice))
+        await self._call(functools.partial(self._conditioner.latents, voice))
 
     async def check(self) -> None:
-        """Idle: use the device. Busy: it must have made audio within two minutes."""
+        """Idle: use the device. Busy: no turn may take a minute."""
         if not self._worker.alive:
             raise Unavailable("the XTTS engine is closed")
-        busy = self._worker.busy_s
-        if busy is not None:
-            if busy > STALLED_S:
-                raise Unavailable(f"the XTTS engine has made no progress for {busy:.0f} s")
+        if self._scheduler.requests:
+            if self._worker.stuck_s > STALLED_S:
+                raise Unavailable(f"the XTTS engine has made no progress for {self._worker.stuck_s:.0f} s")
             return
         try:
             async with asyncio.timeout(PROBE_S):
-                await self._worker.call(self._probe)
+                await self._call(self._probe)
         except (TimeoutError, RuntimeError) as error:
             raise Unavailable(f"the device {self._info.device} does not compute: {error!r}") from error
 
     def stats(self) -> EngineStats:
-        return self._worker.stats()
+        waiting = len(self._scheduler.unstarted())
+        finished = tuple(self._scheduler.finished)
+        tokens_per_s, audio_s_per_s = self._rates()
+        return EngineStats(
+            active=len(self._scheduler.requests) - waiting,
+            queued=waiting,
+            queue_age_s=self._scheduler.queue_age_s(),
+            slots=self._scheduler.limits.slots,
+            slots_used=len(self._scheduler.active),
+            tokens_per_s=tokens_per_s,
+            audio_s_per_s=audio_s_per_s,
+            first_audio_s=fmean(first for first, _ in finished) if finished else 0.0,
+            real_time_factor=fmean(factor for _, factor in finished) if finished else 0.0,
+        )
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.close)
 
-    def _speak(
-        self, request: SpeechRequest, language: str, pieces: list[Piece]
-    ) -> Generator[SpeechChunk | None, None, None]:
-        """All chunks of ``request``; None between two sentences, where another request may have the model."""
-        seed = secrets.randbits(32) if request.seed is None else request.seed
-        with _typed_errors():
-            latents = self._conditioner.latents(request.voice)
-            options = {
-                "gpt_cond_latent": latents.gpt_cond_latent,
-                "speaker_embedding": latents.speaker_embedding,
-                "speed": request.speed,
-                "length_penalty": self._loaded.config.length_penalty,
-                **self._sampling(request.sampling),
-            }
-            for index, piece in enumerate(pieces):
-                if index:
-                    yield None
-                yield from self._speak_piece(piece, language, seed + index, options)
+    async def _call(self, function: Callable[[], object]) -> None:
+        """Run ``function`` on the thread that owns the device."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
 
-    def _speak_piece(
-        self, piece: Piece, language: str, seed: int, options: dict[str, Any]
-    ) -> Generator[SpeechChunk, None, None]:
-        stream = self._loaded.model.inference_stream(piece.text, language, stream_chunk_size=CHUNK_TOKENS, **options)
-        counted = self._tokens
-        with _seeded(self._loaded.device, seed), contextlib.closing(stream):
-            start = self._tokens
-            text_tokens = piece.tokens
-            for wav in stream:
-                pcm = wav.float().cpu().numpy()
-                yield SpeechChunk(pcm, self._info.sample_rate, text_tokens, self._tokens - counted)
-                counted, text_tokens = self._tokens, 0
-        if self._tokens - start >= self._loaded.model.gpt.max_gen_mel_tokens:
-            logger.warning("a sentence of %d text tokens did not end within the longest audio", piece.tokens)
+        def finish(error: BaseException | None) -> None:
+            if not done.done():
+                done.set_exception(error) if error else done.set_result(None)
 
-    def _sampling(self, sampling: Sampling) -> dict[str, Any]:
-        config = self._loaded.config
-        names = ("temperature", "top_k", "top_p", "repetition_penalty")
-        asked = {name: getattr(sampling, name) for name in names}
-        return {name: getattr(config, name) if value is None else value for name, value in asked.items()}
+        self._worker.call(function, lambda error: _tell(loop, finish, error))
+        await done
 
-    def _count_token(self, *_: Any) -> None:
-        """A forward hook: the decoder runs once per audio token."""
-        self._tokens += 1
+    def _latents(self, request: Request) -> Latents:
+        """On the device; raises what ``Conditioner.latents`` does."""
+        latents = self._conditioner.latents(request.asked.voice)
+        longest = max(len(sentence.piece.tokens) for sentence in request.sentences)
+        frames = latents.gpt_cond_latent.shape[1]
+        if frames + longest + 3 > self._decoder.shape.max_prompt:
+            raise EngineError(f"voice {request.asked.voice.id!r} has {frames} conditioning latents, too many to speak")
+        device = self._loaded.device
+        return Latents(latents.gpt_cond_latent.to(device), latents.speaker_embedding.to(device))
 
-    def _guarded_latents(self, voice: Voice) -> None:
-        with _typed_errors():
-            self._conditioner.latents(voice)
+    def _sampling(self, request: Request) -> Sampling:
+        """What the request asks for, and the model's own values for the rest."""
+        asked, config = request.asked.sampling, self._loaded.config
+        return Sampling(
+            config.temperature if asked.temperature is None else asked.temperature,
+            config.top_k if asked.top_k is None else asked.top_k,
+            config.top_p if asked.top_p is None else asked.top_p,
+            config.repetition_penalty if asked.repetition_penalty is None else asked.repetition_penalty,
+        )
 
     def _probe(self) -> None:
-        model = self._loaded.model
-        with torch.inference_mode():
-            hidden = model.gpt.mel_embedding.weight[:1]
-            if not model.gpt.mel_head(model.gpt.final_norm(hidden)).isfinite().all().item():
-                raise RuntimeError("the decoder's output is not finite")
+        if not self._decoder.computes():
+            raise RuntimeError("the decoder's output is not finite")
+
+    def _rates(self) -> tuple[float, float]:
+        """Tokens and seconds of audio made in a second, over the last ones."""
+        now = (time.monotonic(), self._decoding.tokens, self._vocoding.audio_s)
+        self._history.append(now)
+        while len(self._history) > 2 and now[0] - self._history[1][0] > RATE_S:
+            self._history.popleft()
+        then = self._history[0]
+        elapsed = max(now[0] - then[0], 1e-3)
+        return (now[1] - then[1]) / elapsed, (now[2] - then[2]) / elapsed
 
 
-@contextlib.contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Random numbers from ``seed``, whatever was drawn before; the process's own sequence is left as it was."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed % 2**63)
-        yield
+def _delivery(
+    arriving: asyncio.Queue[SpeechChunk | BaseException | None],
+) -> Callable[[SpeechChunk | BaseException | None], None]:
+    """What the engine's thread calls to put something into a queue of this event loop."""
+    loop = asyncio.get_running_loop()
+    return lambda item: _tell(loop, arriving.put_nowait, item)
 
 
-@contextlib.contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Let our own errors pass and turn any other into an EngineError, logged with its stack."""
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], item: object) -> None:
+    """Call ``function`` on ``loop``, unless that is gone, and whoever waited with it."""
     try:
-        yield
-    except KubevoiceError:
-        raise
-    except Exception as error:
-        logger.exception("XTTS failed")
-        raise EngineError(f"XTTS failed on this request ({type(error).__name__}); the server's log has more") from error
+        loop.call_soon_threadsafe(function, item)
+    except RuntimeError:
+        return

@@ -1,4 +1,4 @@
-"""From a request's text to the pieces that XTTS speaks one after the other."""
+"""From a request's text to the pieces that XTTS speaks, each as a sequence of its own."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ EXTRAS = {"zh": "pypinyin", "ja": "cutlet"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A sentence, or part of one, short enough for the model; ``tokens`` counts its text tokens."""
+    """A sentence, or part of one, short enough for the model, and its text tokens."""
 
     text: str
-    tokens: int
+    tokens: tuple[int, ...]
 
 
 class TextFrontEnd:
-    """Splits, checks and encodes text with coqui's ``VoiceBpeTokenizer``, from any thread.
-
-    It stands in for the tokenizer of coqui's ``Xtts``, which only calls ``encode``.
-    """
+    """Splits, checks and encodes text with coqui's ``VoiceBpeTokenizer``, from any thread."""
 
     def __init__(self, tokenizer: Any, languages: list[str], max_tokens: int) -> None:
         self._tokenizer = tokenizer
@@ -69,26 +66,21 @@ class TextFrontEnd:
             raise InvalidRequest("input has no words to speak; send text with letters or digits", "input")
         return pieces
 
-    def encode(self, text: str, lang: str) -> list[int]:
-        """The text tokens of one piece, as coqui's tokenizer makes them."""
-        with self._lock:
-            tokens: list[int] = self._tokenizer.encode(text, lang=lang)
-            return tokens
-
     def _fit(self, text: str, language: str) -> Iterator[Piece]:
         """``text`` as one piece, or in halves where it has too many tokens: long numbers become many words."""
-        tokens = self._count(text, language)
-        if tokens < self._max_tokens:
+        tokens = self._encode(text, language)
+        if len(tokens) < self._max_tokens:
             yield Piece(text, tokens)
         elif len(text) < 2:
-            raise InvalidRequest(f"input has a word of {tokens} tokens; write it shorter", "input")
+            raise InvalidRequest(f"input has a word of {len(tokens)} tokens; write it shorter", "input")
         else:
             for half in split_text(text, (len(text) + 1) // 2):
                 yield from self._fit(half, language)
 
-    def _count(self, text: str, language: str) -> int:
+    def _encode(self, text: str, language: str) -> tuple[int, ...]:
         try:
-            return len(self.encode(text.strip().lower(), language))
+            with self._lock:
+                return tuple(self._tokenizer.encode(text.strip().lower(), lang=language))
         except Exception as error:  # num2words and the analysers of single languages raise anything
             logger.info("the text front end failed for %s: %r", language, error)
             raise InvalidRequest(

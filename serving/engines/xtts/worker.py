@@ -1,195 +1,193 @@
 """The one thread that owns the model and its device.
 
-Coroutines submit work as a generator; the thread advances one at a time and hands its items back. A generator yields
-None where others may take a turn (between sentences). Jobs go first come, first served, but for one whose consumer is
-slow: when its buffer is full, the thread waits for it only while nobody else wants the thread; else the job finishes
-its sentence into the buffer, which bounds the buffer, and steps aside until it has been read.
+In a turn it takes what has come, lets sentences into the decoder, advances all of them by a token, and makes one batch
+of audio. Nothing waits longer than a turn: a request, a departure, a call.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import logging
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-from serving.engines.base import EngineStats
-from serving.errors import Unavailable
+import torch
 
-T = TypeVar("T")
-BUFFERED = 4
-"""Items a job may be ahead of its consumer."""
+from serving.engines.base import Sampling
+from serving.engines.xtts.decoding import Decoding
+from serving.engines.xtts.scheduler import Scheduler
+from serving.engines.xtts.sentence import Request, Sentence
+from serving.engines.xtts.vocoding import Vocoding
+from serving.errors import EngineError, KubevoiceError, Unavailable
 
+logger = logging.getLogger(__name__)
 
-class _Job(Generic[T]):
-    """One generator, its consumer, and what lies between them; all fields change under the worker's lock."""
-
-    def __init__(self, steps: Generator[T | None, None, None]) -> None:
-        self.steps = steps
-        self.items: deque[T] = deque()
-        self.error: BaseException | None = None
-        self.finished = False
-        self.cancelled = False
-        self.started = False
-        self.submitted = time.monotonic()
-        self._loop = asyncio.get_running_loop()
-        self.ready = asyncio.Event()
-
-    @property
-    def runnable(self) -> bool:
-        return self.cancelled or len(self.items) < BUFFERED
-
-    def wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self.ready.set)
-        except RuntimeError:  # the consumer's event loop is gone, and the consumer with it
-            self.cancelled = True
+Call = tuple[Callable[[], object], Callable[[BaseException | None], None]]
 
 
 class Worker:
-    """A thread named ``name`` that works on jobs until ``close``."""
+    """A thread named ``name`` that works on requests until ``close``.
 
-    def __init__(self, name: str) -> None:
+    ``condition`` gives a request's voice its latents on the device, ``sampling`` its options; both may raise what the
+    request then ends with.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: torch.device,
+        scheduler: Scheduler,
+        decoding: Decoding,
+        vocoding: Vocoding,
+        condition: Callable[[Request], Any],
+        sampling: Callable[[Request], Sampling],
+    ) -> None:
+        self._device = device
+        self._scheduler = scheduler
+        self._decoding = decoding
+        self._vocoding = vocoding
+        self._condition = condition
+        self._sampling = sampling
         self._changed = threading.Condition()
-        self._jobs: deque[_Job[Any]] = deque()
-        self._closed = False
-        self._progress = time.monotonic()
+        self._arrived: deque[tuple[Request, bool]] = deque()
+        self._calls: deque[Call] = deque()
+        self._closed = self._poked = False
+        self._working_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def stream(self, steps: Generator[T | None, None, None], *, urgent: bool = False) -> AsyncGenerator[T, None]:
-        """The items of ``steps``, which runs on the thread; closing this generator closes ``steps`` at its next item.
+    def submit(self, request: Request, *, begun: bool) -> None:
+        """Speak ``request``; it is told of everything by its ``deliver``. Raises Unavailable once closed."""
+        self._put(self._arrived, (request, begun))
 
-        ``urgent`` work goes before waiting jobs, at the next turn. Raises what ``steps`` raises, and Unavailable once
-        the worker is closed.
-        """
-        job = _Job(steps)
-        self._submit(job, urgent)
-        try:
-            while (item := await self._next(job)) is not None:
-                yield item
-        finally:
-            self._cancel(job)
+    def call(self, function: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+        """Run ``function`` on the thread at its next turn; ``done`` gets its error, or None."""
+        self._put(self._calls, (function, done))
 
-    async def call(self, function: Callable[[], None]) -> None:
-        """Run ``function`` on the thread before the jobs that wait."""
-
-        def steps() -> Generator[None, None, None]:
-            function()
-            yield
-
-        async for _ in self.stream(steps(), urgent=True):
-            pass
-
-    def stats(self) -> EngineStats:
-        """Jobs begun and waiting, and how long the oldest waits."""
+    def wake(self) -> None:
+        """Look at the requests again: one has departed, or was heard."""
         with self._changed:
-            waiting = [job.submitted for job in self._jobs if not job.started]
-            return EngineStats(
-                active=len(self._jobs) - len(waiting),
-                queued=len(waiting),
-                queue_age_s=time.monotonic() - min(waiting) if waiting else 0.0,
-            )
+            self._poked = True
+            self._changed.notify()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closed
 
     @property
-    def busy_s(self) -> float | None:
-        """Seconds since the thread last got something done, None when it has nothing to do."""
-        with self._changed:
-            runnable = any(job.runnable for job in self._jobs)
-            return time.monotonic() - self._progress if runnable else None
+    def stuck_s(self) -> float:
+        """Seconds that the present turn has taken; 0 when there is nothing to do."""
+        since = self._working_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def close(self) -> None:
-        """End all jobs and wait for the thread; safe to call again."""
+        """End all requests and wait for the thread; safe to call again."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._changed.notify()
         self._thread.join()
 
-    def _submit(self, job: _Job[Any], urgent: bool) -> None:
+    def _put(self, target: deque[Any], item: Any) -> None:
         with self._changed:
             if not self.alive:
                 raise Unavailable("the engine is closed")
-            if not self._jobs:
-                self._progress = time.monotonic()
-            if urgent:
-                self._jobs.appendleft(job)
-            else:
-                self._jobs.append(job)
-            self._changed.notify_all()
-
-    async def _next(self, job: _Job[T]) -> T | None:
-        while True:
-            job.ready.clear()
-            with self._changed:
-                if job.items:
-                    self._changed.notify_all()
-                    return job.items.popleft()
-                if job.finished:
-                    if job.error is not None:
-                        raise job.error
-                    return None
-            await job.ready.wait()
-
-    def _cancel(self, job: _Job[Any]) -> None:
-        with self._changed:
-            job.cancelled = True
-            self._changed.notify_all()
+            target.append(item)
+            self._changed.notify()
 
     def _run(self) -> None:
-        while (job := self._pick()) is not None:
-            try:
-                self._advance(job)
-            except BaseException as error:  # noqa: BLE001 it is raised again where the job was submitted
-                self._finish(job, error)
-
-    def _pick(self) -> _Job[Any] | None:
-        """The first job that can run, None once closed."""
-        with self._changed:
+        on_device = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
+        with on_device, torch.inference_mode():
             while not self._closed:
-                job = next((job for job in self._jobs if job.runnable), None)
-                if job is not None:
-                    job.started = True
-                    self._progress = time.monotonic()
-                    return job
-                self._changed.wait()
-        for job in tuple(self._jobs):
-            job.steps.close()
-            self._finish(job, Unavailable("the engine was closed"))
-        return None
+                self._working_since = time.monotonic()
+                worked = self._turn()
+                self._working_since = None
+                with self._changed:
+                    if not (worked or self._news()):
+                        self._changed.wait()
+                    self._poked = False
+        self._end()
 
-    def _advance(self, job: _Job[Any]) -> None:
-        """Run ``job`` to its next turn, its end, or the departure of its consumer."""
-        while not job.cancelled:
+    def _news(self) -> bool:
+        return bool(self._closed or self._poked or self._arrived or self._calls)
+
+    def _turn(self) -> bool:
+        """One round of everything; False when there was nothing to do."""
+        self._take_arrived()
+        worked = self._run_call()
+        self._drop_departed()
+        try:
+            if (ahead := self._scheduler.yielding()) is not None:
+                self._decoding.suspend(ahead)
+            entering = [sentence for sentence in self._scheduler.admit() if self._prepare(sentence)]
+            self._decoding.start(entering, self._sampling)
+            stepped = self._decoding.step()
+            spoke = self._vocoding.turn(wait=not stepped)
+        except Exception as error:  # noqa: BLE001 it is the requests'
+            self._give_up(error)
+            return True
+        return worked or stepped or spoke or bool(entering)
+
+    def _take_arrived(self) -> None:
+        while self._arrived:
+            request, begun = self._arrived.popleft()
             try:
-                item = next(job.steps)
-            except StopIteration:
-                return self._finish(job, None)
-            if item is None:
-                return None
-            if not self._deliver(job, item):
-                return None
-        job.steps.close()
-        return self._finish(job, None)
+                self._scheduler.submit(request, begun=begun)
+            except KubevoiceError as error:
+                request.fail(error)
 
-    def _deliver(self, job: _Job[Any], item: Any) -> bool:
-        """Hand ``item`` over and wait while the consumer is far behind and nobody else waits; False once closed."""
-        with self._changed:
-            self._progress = time.monotonic()
-            job.items.append(item)
-            job.wake()
-            while not (job.runnable or self._closed or any(other.runnable for other in self._jobs)):
-                self._changed.wait()
-            return not self._closed
+    def _run_call(self) -> bool:
+        if not self._calls:
+            return False
+        function, done = self._calls.popleft()
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 it is raised again where the call came from
+            done(error)
+        else:
+            done(None)
+        return True
 
-    def _finish(self, job: _Job[Any], error: BaseException | None) -> None:
-        with self._changed:
-            self._jobs.remove(job)
-            job.error = error
-            job.finished = True
-            job.wake()
+    def _drop_departed(self) -> None:
+        """Free what departed and finished requests hold."""
+        for request in [request for request in self._scheduler.requests if request.departed]:
+            for sentence in request.sentences:
+                self._decoding.release(sentence)
+            self._scheduler.remove(request)
+
+    def _prepare(self, sentence: Sentence) -> bool:
+        """Have the voice ready; False when the request has ended for lack of one."""
+        request = sentence.request
+        if request.conditioning is None and not request.ended:
+            try:
+                request.conditioning = self._condition(request)
+            except Exception as error:  # noqa: BLE001 it is the request's
+                request.fail(typed(error))
+        return not request.ended
+
+    def _give_up(self, error: Exception) -> None:
+        """End every request that has begun with ``error``: what their rows hold is unknown now."""
+        unstarted = self._scheduler.unstarted()
+        reason = typed(error)
+        for request in self._scheduler.requests:
+            if request not in unstarted:
+                request.fail(reason)
+        self._decoding.forget()
+        self._vocoding.forget()
+
+    def _end(self) -> None:
+        closed = Unavailable("the engine was closed")
+        for request in [*self._scheduler.requests, *(request for request, _ in self._arrived)]:
+            request.fail(closed)
+        for _, done in self._calls:
+            done(closed)
+
+
+def typed(error: BaseException) -> KubevoiceError:
+    """Our own errors as they are; any other as an EngineError, logged with its stack."""
+    if isinstance(error, KubevoiceError):
+        return error
+    logger.error("XTTS failed", exc_info=error)
+    return EngineError(f"XTTS failed on this request ({type(error).__name__}); the server's log has more")

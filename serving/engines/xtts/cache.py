@@ -1,0 +1,149 @@
+"""Everything the decoder remembers between two steps, in rows that are allocated once.
+
+Row 0 up to the number of active sequences are in use; the rest are free. A sequence that ends leaves a gap, which the
+last active row fills, so that a step always works on the first rows: no indices, no gathering, no holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from serving.engines.base import Sampling
+from serving.engines.xtts.sampling import SamplingRows
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderShape:
+    """The sizes of XTTS's decoder; ``max_prompt`` and ``max_audio`` count positions."""
+
+    layers: int
+    channels: int
+    heads: int
+    vocabulary: int
+    start_audio: int
+    stop_audio: int
+    max_prompt: int
+    max_audio: int
+
+    @property
+    def head_size(self) -> int:
+        return self.channels // self.heads
+
+    @property
+    def positions(self) -> int:
+        """Keys of the longest sequence, and of one step more: the host learns of an end one step late."""
+        return self.max_prompt + self.max_audio + 1
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRow:
+    """One sequence taken out of its row: what it had in every tensor of the cache, cut to its length."""
+
+    tensors: tuple[torch.Tensor, ...]
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """float32 [audio, channels]."""
+        return self.tensors[2]
+
+
+class SlotCache:
+    """Keys, values and state of up to ``slots`` sequences.
+
+    ``keys`` and ``values`` [layers, slots, positions, heads, head size]; ``latents`` float32 [slots, audio, channels];
+    ``length`` counts a row's cached positions, ``step`` its audio tokens so far, ``token`` is the last of them.
+    """
+
+    def __init__(self, shape: DecoderShape, slots: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.shape = shape
+        self.slots = slots
+
+        def rows(dtype: torch.dtype, *sizes: int) -> torch.Tensor:
+            return torch.zeros(slots, *sizes, dtype=dtype, device=device)
+
+        sizes = (shape.layers, slots, shape.positions, shape.heads, shape.head_size)
+        self.keys = _zeros(sizes, dtype, device)
+        self.values = _zeros(sizes, dtype, device)
+        self.latents = torch.empty(slots, shape.max_audio + 1, shape.channels, device=device)
+        self.length = rows(torch.int64)
+        self.step = rows(torch.int64)
+        self.token = rows(torch.int64)
+        self.seen = rows(torch.bool, shape.vocabulary)
+        self.sampling = SamplingRows(
+            temperature=rows(torch.float32) + 1,
+            top_k=rows(torch.int64) + 1,
+            top_p=rows(torch.float32) + 1,
+            repetition_penalty=rows(torch.float32) + 1,
+            greedy=rows(torch.bool),
+            seed=rows(torch.int64),
+        )
+        self.row_index = torch.arange(slots, device=device)
+
+    def begin(self, row: int, sampling: Sampling, seed: int) -> None:
+        """Make ``row`` ready for a new sequence; every field of ``sampling`` is set.
+
+        Token 1 counts as seen from the start, because coqui fills the prompt's places with it before it penalises.
+        """
+        assert sampling.temperature is not None
+        assert sampling.top_k is not None
+        values = {
+            "temperature": sampling.temperature,
+            "top_k": min(sampling.top_k, self.shape.vocabulary),
+            "top_p": sampling.top_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "greedy": sampling.top_k == 1,
+            "seed": seed % 2**62,
+        }
+        for name, value in values.items():
+            getattr(self.sampling, name)[row] = value
+        self.length[row] = 0
+        self.step[row] = 0
+        self.seen[row] = False
+        self.seen[row, 1] = True
+        self.seen[row, self.shape.start_audio] = True
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy a sequence of ``length`` cached positions from row to row."""
+        for rows in self._rows(length):
+            rows[target] = rows[source]
+
+    def save(self, row: int, length: int) -> SavedRow:
+        """A copy of a sequence of ``length`` cached positions, for ``restore``."""
+        return SavedRow(tuple(rows[row].clone() for rows in self._rows(length)))
+
+    def restore(self, row: int, saved: SavedRow, length: int) -> None:
+        """Put what ``save`` returned into any row."""
+        for rows, tensor in zip(self._rows(length), saved.tensors, strict=True):
+            rows[row] = tensor
+
+    def clear(self, rows: slice = slice(None)) -> None:
+        """Forget keys and values that are not finite: masked or not, they would spoil what comes into their rows."""
+        self.keys[:, rows] = 0
+        self.values[:, rows] = 0
+
+    def counters(self) -> tuple[torch.Tensor, ...]:
+        """A copy of all that a step changes and the next step does not overwrite, for ``revert``."""
+        return tuple(tensor.clone() for tensor in (self.length, self.step, self.token, self.seen))
+
+    def revert(self, counters: tuple[torch.Tensor, ...]) -> None:
+        """Undo steps since ``counters``."""
+        for tensor, before in zip((self.length, self.step, self.token, self.seen), counters, strict=True):
+            tensor.copy_(before)
+
+    def _rows(self, length: int) -> Iterator[torch.Tensor]:
+        """Views of everything that belongs to a sequence, its row first."""
+        yield self.keys[:, :, :length].transpose(0, 1)
+        yield self.values[:, :, :length].transpose(0, 1)
+        yield from (self.latents, self.length, self.step, self.token, self.seen)
+        yield from (getattr(self.sampling, name) for name in SamplingRows.__slots__)
+
+
+def _zeros(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros; on a CPU their memory is not touched before it is used, and most of it never is."""
+    if device.type == "cpu" and dtype == torch.float32:
+        return torch.from_numpy(np.zeros(sizes, np.float32))
+    return torch.zeros(sizes, dtype=dtype, device=device)

@@ -1,0 +1,49 @@
+"""Matrix products with weights laid out once for the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+ROWS = 128
+"""Rows that the layout is chosen for; others work as well."""
+
+
+class Linear:
+    """``x @ weight.T + bias`` for ``weight`` [out, in] and ``bias`` [out], in the weight's own dtype.
+
+    On a CPU the weight is kept in oneDNN's blocked layout, as torch's compiler does it: measured on 16 rows in float32
+    it is three times as fast as the plain layout, which is rearranged in every call.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight = _pack(weight) if can_pack(weight) else weight.contiguous()
+        self._product: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] = (
+            _packed_product if can_pack(weight) else functional.linear
+        )
+        self._bias = bias.contiguous()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] to [..., out]."""
+        return self._product(x, self._weight, self._bias)
+
+
+def can_pack(weight: torch.Tensor) -> bool:
+    """Whether this build of torch has oneDNN's layout for ``weight``; the operators are torch's own, but unofficial."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    return weight.dtype in {torch.float32, torch.bfloat16} and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+
+
+def _pack(weight: torch.Tensor) -> torch.Tensor:
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS)
+    return packed
+
+
+def _packed_product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product

@@ -1,0 +1,50 @@
+"""How an XTTS engine uses its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from serving.engines.xtts.scheduler import Limits
+from serving.engines.xtts.vocoder import Precision
+
+DecoderPrecision = Literal["auto", "float32", "bfloat16"]
+
+SLOTS = {"cpu": 8, "cuda": 64}
+"""Sentences decoded at a time by default: as many as still make the device faster."""
+
+PREFILL_TOKENS = {"cpu": 128, "cuda": 2048}
+"""Prompt positions read between two steps, so that running streams do not stall."""
+
+
+@dataclass(frozen=True, slots=True)
+class XttsOptions:
+    """``slots`` None takes the device's default; a slot takes 128 MB in bfloat16 and 256 MB in float32 when it is full.
+
+    ``decoder_precision`` auto is bfloat16 on a GPU and float32 on a CPU. ``queue`` requests may wait for a slot, and
+    none is taken while the first of them has waited for longer than ``queue_age_s``.
+    """
+
+    slots: int | None = None
+    decoder_precision: DecoderPrecision = "auto"
+    vocoder_precision: Precision = "tf32"
+    cuda_graphs: bool = True
+    queue: int = 256
+    queue_age_s: float = 30.0
+
+    def limits(self, device: torch.device) -> Limits:
+        kind = device.type
+        return Limits(self.slots or SLOTS[kind], PREFILL_TOKENS[kind], self.queue, self.queue_age_s)
+
+    def weights(self, device: torch.device) -> torch.dtype:
+        """The decoder's weights."""
+        if self.decoder_precision == "auto":
+            return torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype: torch.dtype = getattr(torch, self.decoder_precision)
+        return dtype
+
+    def cache(self, device: torch.device) -> torch.dtype:
+        """Keys and values: float32 on a CPU, whose attention is slower on anything else."""
+        return self.weights(device) if device.type == "cuda" else torch.float32

@@ -1,0 +1,119 @@
+"""Who is next: which sentence enters the decoder, which leaves it for a while, whose audio is made first.
+
+One rule for all three: the sentence whose listener runs out of audio first. Someone who still waits for the first sound
+ran out when the request came; later sentences of a long text are due when what comes before them has been played. So
+new requests start at once, a stream that is seconds ahead makes room, and an idle device works ahead.
+
+No tensors here: the worker does what this decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from serving.engines.xtts.sentence import Request, Sentence
+from serving.errors import Overloaded
+
+AHEAD_S = 3.0
+"""A stream so far ahead of its listener gives its slot to one that waits."""
+
+CONDITIONING = 32
+"""Positions of a prompt before its text, in XTTS v2."""
+
+UNHEARD_S = 60.0
+"""Audio that may lie unheard before a request's work stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``slots``: sentences decoded at a time. ``prefill_tokens``: prompt positions read between two steps.
+    ``queue``: requests that may wait for a slot; ``queue_age_s``: how long the first of them may have waited when
+    another one is taken.
+    """
+
+    slots: int
+    prefill_tokens: int
+    queue: int = 256
+    queue_age_s: float = 30.0
+
+
+class Scheduler:
+    """The requests of one engine, and the sentences in its rows: ``active[row]``."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.requests: list[Request] = []
+        self.active: list[Sentence] = []
+        self.finished: deque[tuple[float, float]] = deque(maxlen=64)
+        """Of the latest requests: seconds to the first audio, and seconds of work per second of audio."""
+
+    def submit(self, request: Request, *, begun: bool = False) -> None:
+        """Take ``request``; raises Overloaded when too many wait, or wait too long, unless it has ``begun`` already."""
+        waiting = self.unstarted()
+        if not begun and len(waiting) >= self.limits.queue:
+            raise Overloaded(f"the engine is busy and {len(waiting)} requests wait; try again shortly", 1)
+        age = self.queue_age_s()
+        if not begun and age > self.limits.queue_age_s:
+            raise Overloaded(f"the engine is busy, the first waiting request has waited {age:.0f} s; try again", 5)
+        self.requests.append(request)
+
+    def remove(self, request: Request) -> None:
+        """Forget ``request``, whose sentences have left the decoder."""
+        self.requests.remove(request)
+        if request.first_audio is not None and request.current == len(request.sentences):
+            took = time.monotonic() - request.submitted
+            self.finished.append((request.first_audio - request.submitted, took / request.delivered_s))
+
+    def unstarted(self) -> list[Request]:
+        """Requests of which nothing has been decoded."""
+        return [request for request in self.requests if _untouched(request.sentences[0])]
+
+    def queue_age_s(self) -> float:
+        """How long the oldest of ``unstarted`` has waited."""
+        return max((time.monotonic() - request.submitted for request in self.unstarted()), default=0.0)
+
+    def admit(self) -> list[Sentence]:
+        """The sentences to read into free rows now, most urgent first."""
+        free = self.limits.slots - len(self.active)
+        left = self.limits.prefill_tokens
+        chosen: list[Sentence] = []
+        for sentence in sorted(self._waiting(), key=_decode_due)[:free]:
+            left -= 0 if sentence.saved else CONDITIONING + len(sentence.piece.tokens)
+            if left < 0 and chosen:
+                break
+            chosen.append(sentence)
+        return chosen
+
+    def yielding(self) -> Sentence | None:
+        """An active sentence that should make room: all rows are taken and one far less urgent than it waits."""
+        if len(self.active) < self.limits.slots:
+            return None
+        waiting = min(map(_decode_due, self._waiting()), default=None)
+        ahead = max(self.active, key=_decode_due)
+        if waiting is None or ahead.decode_due - max(waiting, time.monotonic()) < AHEAD_S:
+            return None
+        return ahead
+
+    def speaking(self) -> Iterator[Sentence]:
+        """Sentences with something decoded and not all of it made audio, of requests that can take audio."""
+        for request in self.requests:
+            if request.unheard_s < UNHEARD_S:
+                yield from (s for s in request.sentences[request.current :] if s.tokens and not s.complete)
+
+    def _waiting(self) -> Iterator[Sentence]:
+        """Sentences that may enter the decoder: not too far beyond the one that is heard."""
+        for request in self.requests:
+            if request.unheard_s < UNHEARD_S:
+                near = request.sentences[request.current : request.current + self.limits.slots]
+                yield from (s for s in near if s.row is None and s.finish is None)
+
+
+def _untouched(sentence: Sentence) -> bool:
+    return sentence.row is None and sentence.tokens == 0 and sentence.finish is None
+
+
+def _decode_due(sentence: Sentence) -> float:
+    return sentence.decode_due
