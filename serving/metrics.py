@@ -49,12 +49,20 @@ REPLICA_ALIVE = Metric(
     "kubevoice_replica_alive_timestamp_seconds", "gauge", "When a replica last said that it lives", ("deployment",)
 )
 """Counts replicas that run; an old time is one that hangs, or is gone and not forgotten by Ray yet."""
+CUT = Metric("kubevoice_cut_sentences", "counter", "Sentences cut because they did not end by themselves", ("model",))
+SLOTS = Metric("kubevoice_slots", "gauge", "Sentences that a speech replica can decode at a time", ("model",))
+SLOTS_USED = Metric("kubevoice_slots_used", "gauge", "Sentences that a speech replica decodes now", ("model",))
+TOKENS_PER_S = Metric("kubevoice_tokens_per_second", "gauge", "Audio tokens a replica makes in a second", ("model",))
+AUDIO_PER_S = Metric(
+    "kubevoice_audio_seconds_per_second", "gauge", "Audio seconds a replica makes in a second", ("model",)
+)
 VOLUME_FREE = Metric("kubevoice_volume_free_bytes", "gauge", "Space left on the volume")
 VOLUME_SIZE = Metric("kubevoice_volume_size_bytes", "gauge", "Size of the volume")
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, REFUSALS, FIRST_AUDIO, REAL_TIME_FACTOR, AUDIO_SECONDS, CANCELLED, BROKEN,
-    ACTIVE_STREAMS, QUEUED_STREAMS, QUEUE_AGE, MODEL_LOADS, MODEL_LOAD_SECONDS, REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE,
+    ACTIVE_STREAMS, QUEUED_STREAMS, QUEUE_AGE, MODEL_LOADS, MODEL_LOAD_SECONDS, REPLICA_ALIVE, CUT,
+    SLOTS, SLOTS_USED, TOKENS_PER_S, AUDIO_PER_S, VOLUME_FREE, VOLUME_SIZE,
 )  # fmt: skip
 
 

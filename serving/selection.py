@@ -66,14 +66,23 @@ def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
                 "kubevoice models pull"
             ) from None
         return EspeakEngine()
-    from serving.engines.xtts import XttsEngine
+    from serving.engines.xtts import XttsEngine, XttsOptions
 
+    xtts = settings.xtts
     return XttsEngine.load(
         choice.weights.path,
         model=choice.weights.name,
         revision=choice.weights.revision,
-        device=settings.xtts.device,
-        fallback_cpu=settings.xtts.fallback_cpu,
+        device=xtts.device,
+        fallback_cpu=xtts.fallback_cpu,
+        options=XttsOptions(
+            slots=xtts.slots,
+            decoder_precision=xtts.decoder_precision,
+            vocoder_precision=xtts.vocoder_precision,
+            cuda_graphs=xtts.cuda_graphs,
+            queue=xtts.queue,
+            queue_age_s=xtts.queue_age_s,
+        ),
     )
 
 

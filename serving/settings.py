@@ -81,6 +81,20 @@ class XttsSettings(Section):
     model: str = Field("xtts_v2", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Directory below models/xtts/")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     fallback_cpu: bool = Field(False, description="Serve on the CPU when the GPU is missing or fails its probe")
+    slots: int | None = Field(
+        None, ge=1, le=256, description="Sentences decoded at a time; empty means 64 on a GPU and 8 on the CPU"
+    )
+    queue: int = Field(256, ge=1, description="Requests that may wait for a slot in one replica; more get 429")
+    queue_age_s: float = Field(
+        30.0, gt=0, description="While the first waiting request has waited for longer, new ones get 429, in seconds"
+    )
+    decoder_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto is bfloat16 on a GPU and float32 on the CPU"
+    )
+    vocoder_precision: Literal["tf32", "float32", "float16"] = Field(
+        "tf32", description="float16 is for GPUs only; tf32 is float32 where there are no TF32 units"
+    )
+    cuda_graphs: bool = Field(True, description="Decode by CUDA graphs; false for debugging a GPU")
 
 
 class ReplicaSettings(Section):

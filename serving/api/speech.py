@@ -19,11 +19,11 @@ from serving.selection import MODEL_ALIASES, resolve_voice
 
 router = APIRouter(tags=["speech"])
 
-EVENTS = """data: {"type": "speech.audio.delta", "audio": "<base64 of the next bytes>"}
-
-data: {"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tokens": 60, "total_tokens": 74}}
-
-"""
+EVENTS = (
+    'data: {"type": "speech.audio.delta", "audio": "<base64 of the next bytes>"}\n\n'
+    'data: {"type": "speech.audio.done", "usage": {"input_tokens": 14, "output_tokens": 60, "total_tokens": 74}, '
+    '"finish_reason": "stop"}\n\n'
+)
 
 AUDIO: dict[str, Any] = {
     "description": "The audio, streamed while it is made, or server-sent events with `stream_format: sse`",

@@ -22,7 +22,7 @@ from serving.api.errors import INTERNAL_ERROR, error_body
 from serving.audio.encode import Encoder
 from serving.engines.base import SpeechChunk
 from serving.errors import EngineError, InvalidRequest, KubevoiceError
-from serving.metrics import AUDIO_SECONDS, BROKEN, CANCELLED, FIRST_AUDIO, REAL_TIME_FACTOR, Metrics
+from serving.metrics import AUDIO_SECONDS, BROKEN, CANCELLED, CUT, FIRST_AUDIO, REAL_TIME_FACTOR, Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Usage:
     output_tokens: int = 0
     audio_s: float = 0.0
     engine_s: float = 0.0
+    cut: int = 0
+    """Sentences that the engine cut because they did not end by themselves."""
 
 
 class Ending(Enum):
@@ -92,7 +94,7 @@ class AudioStream:
             await self.close()
             raise
         self._metrics.observe(FIRST_AUDIO, time.perf_counter() - self._began, **self._labels)
-        for early_end in (BROKEN, CANCELLED):  # a rate sees the first of them only after a zero
+        for early_end in (BROKEN, CANCELLED, CUT):  # a rate sees the first of them only after a zero
             self._metrics.add(early_end, 0.0, model=self._labels["model"])
 
     async def open_for(self, receive: Receive) -> None:
@@ -163,6 +165,7 @@ class AudioStream:
             self.usage.input_tokens += chunk.input_tokens
             self.usage.output_tokens += chunk.output_tokens
             self.usage.audio_s += chunk.seconds
+            self.usage.cut += chunk.finish_reason == "length"
             data = await _encoding(self._encoder.encode, chunk.pcm, chunk.sample_rate)
             if data:
                 return data
@@ -171,6 +174,8 @@ class AudioStream:
     def _record(self) -> None:
         model = self._labels["model"]
         self._metrics.add(AUDIO_SECONDS, self.usage.audio_s, **self._labels)
+        if self.usage.cut:
+            self._metrics.add(CUT, self.usage.cut, model=model)
         if self._ending is Ending.COMPLETE:
             self._metrics.observe(REAL_TIME_FACTOR, self.usage.engine_s / self.usage.audio_s, model=model)
         elif self._ending is Ending.LEFT:
@@ -184,7 +189,8 @@ class AudioStream:
             "output_tokens": self.usage.output_tokens,
             "total_tokens": self.usage.input_tokens + self.usage.output_tokens,
         }
-        return _event({"type": "speech.audio.done", "usage": tokens})
+        reason = "length" if self.usage.cut else "stop"
+        return _event({"type": "speech.audio.done", "usage": tokens, "finish_reason": reason})
 
 
 class SpeechResponse(StreamingResponse):

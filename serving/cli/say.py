@@ -138,6 +138,8 @@ async def _speak(engine: SpeechEngine, request: SpeechRequest, audio_format: str
         async for chunk in engine.stream(request):
             write(encoder.encode(chunk.pcm, chunk.sample_rate))
             seconds += chunk.seconds
+            if chunk.finish_reason == "length":
+                typer.echo("note: a sentence was cut because it did not end; try another --seed", err=True)
         write(encoder.finish())
     finally:
         encoder.close()

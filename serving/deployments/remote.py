@@ -172,11 +172,19 @@ class _Piece:
 
 
 def split_request(request: SpeechRequest) -> list[SpeechRequest]:
-    """``request`` in pieces of whole sentences; each has a seed of its own that follows from the request's."""
+    """``request`` in pieces of whole sentences; each has a seed of its own that follows from the request's.
+
+    No engine refuses the pieces behind the first.
+    """
     packed = list(_pack(split_text(request.text, SEGMENT_CHARS)))
     speakable = [text for text in packed if any(map(str.isalnum, text))] or packed[:1]
     return [
-        dataclasses.replace(request, text=text, seed=None if request.seed is None else _seed(request.seed, index))
+        dataclasses.replace(
+            request,
+            text=text,
+            seed=None if request.seed is None else _seed(request.seed, index),
+            begun=request.begun or index > 0,
+        )
         for index, text in enumerate(speakable)
     ]
 

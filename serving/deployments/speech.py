@@ -11,9 +11,21 @@ from ray import serve
 from ray.serve import Deployment
 
 from serving.deployments.metrics import RayMetrics
-from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, Voice
+from serving.engines.base import EngineInfo, EngineStats, SpeechChunk, SpeechRequest, Voice
 from serving.logs import configure_logging, request_id
-from serving.metrics import ACTIVE_STREAMS, MODEL_LOAD_SECONDS, MODEL_LOADS, QUEUE_AGE, QUEUED_STREAMS, REPLICA_ALIVE
+from serving.metrics import (
+    ACTIVE_STREAMS,
+    AUDIO_PER_S,
+    MODEL_LOAD_SECONDS,
+    MODEL_LOADS,
+    QUEUE_AGE,
+    QUEUED_STREAMS,
+    REPLICA_ALIVE,
+    SLOTS,
+    SLOTS_USED,
+    TOKENS_PER_S,
+    Metric,
+)
 from serving.selection import choose_engine, open_engine
 from serving.settings import Settings
 from serving.store.models import ModelStore
@@ -70,11 +82,22 @@ class SpeechReplica:
     async def _report(self, deployment: str) -> None:
         while True:
             self._metrics.set(REPLICA_ALIVE, time.time(), deployment=deployment)
-            stats = self._engine.stats()
-            self._metrics.set(ACTIVE_STREAMS, stats.active, model=self._info.model)
-            self._metrics.set(QUEUED_STREAMS, stats.queued, model=self._info.model)
-            self._metrics.set(QUEUE_AGE, stats.queue_age_s, model=self._info.model)
+            for metric, value in readings(self._engine.stats()).items():
+                self._metrics.set(metric, value, model=self._info.model)
             await asyncio.sleep(STATS_PERIOD_S)
+
+
+def readings(stats: EngineStats) -> dict[Metric, float]:
+    """What an engine's numbers are exported as."""
+    return {
+        ACTIVE_STREAMS: stats.active,
+        QUEUED_STREAMS: stats.queued,
+        QUEUE_AGE: stats.queue_age_s,
+        SLOTS: stats.slots,
+        SLOTS_USED: stats.slots_used,
+        TOKENS_PER_S: stats.tokens_per_s,
+        AUDIO_PER_S: stats.audio_s_per_s,
+    }
 
 
 def with_visible_device(settings: Settings) -> Settings:

@@ -26,8 +26,8 @@ BATCH_FRAMES = {"cpu": 1, "cuda": 2048}
 BUCKET = {"cpu": 1, "cuda": 16}
 """Windows have a multiple of so many frames, which brings windows of equal length together."""
 
-MAX_FRAMES = 512
-"""Frames of one window: 5.5 s of audio, so that urgent windows need not wait for longer."""
+MAX_FRAMES = {"cpu": 256, "cuda": 512}
+"""Frames of one window: 2.7 and 5.5 s of audio, so that urgent windows need not wait for longer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Vocoding:
         self._frame_s = vocoder.hop / sample_rate
         self._batch_frames = BATCH_FRAMES[vocoder.device.type]
         self._bucket = BUCKET[vocoder.device.type]
+        self._max_frames = MAX_FRAMES[vocoder.device.type]
         self._made: deque[_Made] = deque()
         self.audio_s = 0.0
         """All audio so far in seconds, for statistics."""
@@ -83,6 +84,9 @@ class Vocoding:
         for sentence in sorted(self._scheduler.speaking(), key=lambda sentence: sentence.vocode_due(self._frame_s)):
             window = self._window(sentence)
             if window is None:
+                if sentence.finish and not sentence.request.grid.total(sentence.tokens):
+                    sentence.complete = True  # so short and so fast that not a frame is left of it
+                    sentence.request.hand_over()
                 continue
             if ready and window.length != ready[0][1].length:
                 continue
@@ -99,7 +103,7 @@ class Vocoding:
             if sentence.tokens - latents_of(grid, sentence.emitted) < wanted:
                 return None
         available = grid.total(sentence.tokens) if finished else grid.ready(sentence.tokens)
-        return plan(sentence.emitted, available, finished=finished, max_frames=MAX_FRAMES, bucket=self._bucket)
+        return plan(sentence.emitted, available, finished=finished, max_frames=self._max_frames, bucket=self._bucket)
 
     def _make(self, batch: list[tuple[Sentence, Window]]) -> None:
         frames = torch.stack(
