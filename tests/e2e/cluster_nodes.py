@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from tests.e2e.ports import free_port, ingress_ports
+from tests.e2e.servers import PATIENCE
 
 RESOURCES: dict[str, dict[str, Any]] = {
     "head": {"num_cpus": 0, "num_gpus": 0},
@@ -93,6 +94,7 @@ def _kill(processes: list[psutil.Process]) -> None:
 
 def main(speech: int) -> None:
     os.environ.update(
+        PATIENCE,
         TMPDIR="/tmp",  # Ray's sockets lie below it, and their paths may not be long
         RAY_ENABLE_AUTO_CONNECT="0",
         RAY_LOG_TO_STDERR="0",  # pods log there; here the standard output is for answers

@@ -20,6 +20,7 @@ from typing import IO, Any
 import psutil
 
 from tests.e2e.ports import free_port, ingress_ports
+from tests.e2e.servers import PATIENCE
 
 TOKEN = secrets.token_hex(32)
 NODE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 * 1024 * 1024}
@@ -119,6 +120,7 @@ def _next_line(stream: IO[str]) -> str:
 
 def main(application: dict[str, Any]) -> None:
     os.environ.update(
+        PATIENCE,
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ENABLE_AUTO_CONNECT="0",
         RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S="1",
