@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import functools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,16 @@ import pytest
 import torch
 
 from serving.engines.base import Pcm, Sampling, SpeechChunk, SpeechRequest, Voice
-from serving.engines.xtts import XttsEngine
-from serving.engines.xtts.engine import CHUNK_TOKENS
-from serving.errors import ConfigurationError, EngineError, InvalidRequest, ModelFilesError, NotFound, Unavailable
+from serving.engines.xtts import XttsEngine, XttsOptions
+from serving.errors import (
+    ConfigurationError,
+    EngineError,
+    InvalidRequest,
+    ModelFilesError,
+    NotFound,
+    Overloaded,
+    Unavailable,
+)
 from tests.factories.xtts import VOCODER_WIDTH, Size, cached_checkpoint
 
 ADA = Voice("ada", preset="Ada")
@@ -50,32 +58,98 @@ def stock(directory: Path, size: Size) -> Any:
 
 
 def stock_audio(model: Any, asked: SpeechRequest) -> Pcm:
+    """coqui's ``inference``, greedy, with what config.json says of the rest."""
     latent, embedding = model.speaker_manager.speakers[asked.voice.preset].values()
-    config = model.config
-    torch.manual_seed(asked.seed or 0)
-    chunks = model.inference_stream(
+    audio: Pcm = model.inference(
         asked.text,
         asked.language,
         latent,
         embedding,
-        stream_chunk_size=CHUNK_TOKENS,
-        temperature=config.temperature,
-        length_penalty=config.length_penalty,
-        repetition_penalty=config.repetition_penalty,
-        top_k=asked.sampling.top_k or config.top_k,
-        top_p=config.top_p,
+        do_sample=False,
+        repetition_penalty=asked.sampling.repetition_penalty or model.config.repetition_penalty,
         speed=asked.speed,
-    )
-    return np.concatenate([chunk.cpu().numpy() for chunk in chunks])
+    )["wav"]
+    return audio
 
 
-async def test_the_audio_is_coqui_s_own_to_the_bit(engine: XttsEngine, tmp_path: Path) -> None:
-    shutil.copytree(cached_checkpoint(), tmp_path / "copy")
-    model = stock(tmp_path / "copy", "tiny")
-    for asked in (request(sampling=GREEDY), request(seed=7), request(seed=7, speed=1.4, language="de")):
-        expected = stock_audio(model, asked)
-        assert len(expected) > 24000 / 4
-        assert np.array_equal(await audio(engine, asked), expected)
+def difference(ours: Pcm, theirs: Pcm) -> float:
+    """The largest, relative to the loudest sample."""
+    assert len(ours) == len(theirs)
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+
+
+@pytest.fixture(scope="module")
+def coqui(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    copy = tmp_path_factory.mktemp("stock") / "copy"
+    shutil.copytree(cached_checkpoint(), copy)
+    return stock(copy, "tiny")
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.3, 2.0])
+async def test_streamed_audio_is_what_coqui_makes_in_one_go(engine: XttsEngine, coqui: Any, speed: float) -> None:
+    for change in ({}, {"language": "de", "voice": Voice("carl", preset="Carl"), "text": "Wir reden hier zusammen."}):
+        asked = request(sampling=GREEDY, speed=speed, **change)
+        chunks = await speak(engine, asked)
+        assert len(chunks) > 1
+        assert chunks[-1].finish_reason == "stop"
+        assert difference(np.concatenate([chunk.pcm for chunk in chunks]), stock_audio(coqui, asked)) <= 1e-5
+
+
+async def test_another_penalty_makes_other_audio_in_both(engine: XttsEngine, coqui: Any) -> None:
+    usual = request(sampling=GREEDY)
+    asked = request(sampling=Sampling(top_k=1, repetition_penalty=1.2))
+    ours = await audio(engine, asked)
+    assert difference(ours, stock_audio(coqui, asked)) <= 1e-5
+    assert not np.array_equal(ours[:40_000], (await audio(engine, usual))[:40_000])
+
+
+async def test_eight_requests_that_come_and_go_sound_as_each_alone(engine: XttsEngine) -> None:
+    mixed = [
+        request(
+            SENTENCE if index % 2 else f"Number {index} says a little more than that.",
+            seed=index,
+            voice=Voice("v", preset=("Ada", "Berta", "Carl")[index % 3]),
+            language=("en", "de", "fr", "es")[index % 4],
+            speed=(1.0, 1.4)[index % 2],
+            sampling=(Sampling(), GREEDY, Sampling(temperature=1.3, top_k=300, top_p=1.0))[index % 3],
+        )
+        for index in range(8)
+    ]
+    alone = [await audio(engine, asked) for asked in mixed]
+
+    async def later(index: int, asked: SpeechRequest) -> Pcm:
+        await asyncio.sleep(0.03 * index)  # they join between steps of the others
+        return await audio(engine, asked)
+
+    together = await asyncio.gather(*(later(index, asked) for index, asked in enumerate(mixed)))
+    assert max(map(difference, together, alone)) <= 1e-5
+
+
+async def test_speech_without_end_is_cut_where_coqui_cuts_it_and_says_so(tmp_path: Path) -> None:
+    weights = tmp_path / "endless" / "model.pth"
+    shutil.copytree(cached_checkpoint(), weights.parent)
+    state = torch.load(weights, weights_only=True)
+    state["model"]["gpt.mel_head.bias"][1025] = -1e4
+    torch.save(state, weights)
+    asked = request(SENTENCE * 2, sampling=GREEDY)  # long enough for 602 tokens not to be taken for a runaway
+    engine = XttsEngine.load(weights.parent, model="endless", revision="r1", device="cpu")
+    try:
+        chunks = await speak(engine, asked)
+        short = await speak(engine, request("It goes on.", sampling=GREEDY))
+    finally:
+        await engine.close()
+    assert sum(chunk.output_tokens for chunk in chunks) == 602
+    assert chunks[-1].finish_reason == "length"
+    expected = stock_audio(stock(weights.parent, "tiny"), asked)
+    assert difference(np.concatenate([chunk.pcm for chunk in chunks]), expected) <= 1e-5
+    assert short[-1].finish_reason == "length"
+    assert sum(chunk.seconds for chunk in short) == pytest.approx(4 + 0.5 * len("It goes on."), rel=0.02)
+
+
+async def test_all_at_once_is_the_same_as_streamed(engine: XttsEngine) -> None:
+    whole = await engine.synthesize(request(LONG))
+    assert whole.sample_rate == 24000
+    assert np.array_equal(whole.pcm, await audio(engine, request(LONG)))
 
 
 async def test_the_engine_says_what_it_is(engine: XttsEngine) -> None:
@@ -90,6 +164,7 @@ async def test_the_engine_says_what_it_is(engine: XttsEngine) -> None:
 async def test_a_text_is_streamed_as_sound_with_its_tokens_counted(engine: XttsEngine) -> None:
     chunks = await speak(engine, request(LONG))
     assert len(chunks) > 6
+    assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["stop"] * 4
     assert all(chunk.pcm.dtype == np.float32 and chunk.pcm.ndim == 1 and len(chunk.pcm) for chunk in chunks)
     assert {chunk.sample_rate for chunk in chunks} == {24000}
     pcm = np.concatenate([chunk.pcm for chunk in chunks])
@@ -132,29 +207,95 @@ async def test_voice_text_language_speed_and_sampling_change_the_audio(engine: X
     assert len(await audio(engine, request(speed=2.0))) == pytest.approx(len(usual) / 2, rel=0.1)
 
 
-async def test_two_streams_at_a_time_are_each_as_alone(engine: XttsEngine) -> None:
-    one, two = request(LONG, seed=1), request(LONG, seed=2, voice=Voice("c", preset="Carl"), language="fr")
-    alone = [await audio(engine, one), await audio(engine, two)]
-    together = await asyncio.gather(audio(engine, one), audio(engine, two))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
-
-
 async def test_a_slow_listener_loses_nothing_and_holds_up_nobody(engine: XttsEngine) -> None:
     expected = await audio(engine, request(LONG))
     async with contextlib.aclosing(engine.stream(request(LONG))) as slow:
         heard = [(await anext(slow)).pcm]
         assert len(await audio(engine, request())) > 0
-        assert engine.stats().active == 1
         heard += [chunk.pcm async for chunk in slow]
     assert np.array_equal(np.concatenate(heard), expected)
 
 
-async def test_a_listener_that_leaves_frees_the_engine_within_a_chunk(engine: XttsEngine) -> None:
+async def test_audio_that_nobody_takes_is_not_made_without_bound(
+    engine: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("scheduler", "engine"):
+        monkeypatch.setattr(f"serving.engines.xtts.{module}.UNHEARD_S", 4.0)
+    asked = request(LONG * 3)
+    expected = await audio(engine, asked)
+    async with contextlib.aclosing(engine.stream(asked)) as slow:
+        heard = [(await anext(slow)).pcm]
+        await until(lambda: not engine.stats().slots_used)  # what has begun is decoded to its end
+        (work,) = engine._scheduler.requests
+        assert 4.0 <= work.delivered_s < len(expected) / 24000 / 2
+        heard += [chunk.pcm async for chunk in slow]
+    assert difference(np.concatenate(heard), expected) <= 1e-5
+
+
+async def test_a_listener_that_leaves_frees_its_slots(engine: XttsEngine) -> None:
     expected = await audio(engine, request())
     async with contextlib.aclosing(engine.stream(request(LONG * 5))) as stream:
         await anext(stream)
-    assert np.array_equal(await asyncio.wait_for(audio(engine, request()), 20), expected)
-    assert engine.stats().active == engine.stats().queued == 0
+        assert engine.stats().slots_used > 1
+    assert difference(await asyncio.wait_for(audio(engine, request()), 20), expected) <= 1e-5
+    await idle(engine)
+    assert engine.stats().active == engine.stats().queued == engine.stats().slots_used == 0
+
+
+async def test_more_sentences_than_slots_take_turns(engine: XttsEngine) -> None:
+    asked = [request(f"{SENTENCE} Number {index}.", seed=index) for index in range(3 * engine.stats().slots)]
+    spoken = await asyncio.gather(*(audio(engine, one) for one in asked))
+    assert difference(spoken[-1], await audio(engine, asked[-1])) <= 1e-5
+
+
+async def test_a_full_queue_refuses_what_is_new_and_not_what_has_begun() -> None:
+    engine = XttsEngine.load(
+        cached_checkpoint(), model="tiny", revision="r1", device="cpu", options=XttsOptions(slots=1, queue=1)
+    )
+    try:
+        async with contextlib.aclosing(engine.stream(request(LONG))) as speaking:
+            await anext(speaking)
+            waiting = asyncio.create_task(audio(engine, request()))
+            await until(lambda: engine.stats().queued == 1)
+            with pytest.raises(Overloaded, match="1 requests wait"):
+                await audio(engine, request())
+            begun = asyncio.create_task(audio(engine, request(begun=True)))
+            assert [chunk async for chunk in speaking]
+        assert np.array_equal(await waiting, await begun)
+    finally:
+        await engine.close()
+
+
+async def test_two_engines_share_nothing(engine: XttsEngine) -> None:
+    other = XttsEngine.load(cached_checkpoint(), model="other", revision="r2", device="cpu")
+    asked = request(LONG)
+    expected = await audio(engine, asked)
+    together = await asyncio.gather(*(audio(one, asked) for one in (engine, other, engine, other)))
+    assert max(difference(pcm, expected) for pcm in together) <= 1e-5
+    await other.close()
+    assert difference(await audio(engine, asked), expected) <= 1e-5
+
+
+async def test_the_numbers_of_an_engine_tell_its_work(engine: XttsEngine) -> None:
+    await audio(engine, request(LONG))
+    await idle(engine)
+    stats = engine.stats()
+    assert stats.slots == 8
+    assert stats.tokens_per_s > 0
+    assert stats.audio_s_per_s > 0
+    assert 0 < stats.first_audio_s < 60
+    assert stats.real_time_factor > 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that the engine's thread does."""
+    while not condition():  # noqa: ASYNC110 it tells nobody
+        await asyncio.sleep(0.01)
+
+
+async def idle(engine: XttsEngine) -> None:
+    """Wait until the engine has forgotten what has ended."""
+    await until(lambda: not engine._scheduler.requests)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +325,7 @@ async def test_a_failing_model_is_an_engine_error_and_spares_the_next_request(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._loaded.model.gpt, "get_generator", broken)
+        patch.setattr(engine._decoder, "prefill", broken)
         with pytest.raises(EngineError, match="XTTS failed"):
             await speak(engine, request())
     assert await speak(engine, request())
@@ -225,9 +366,13 @@ async def test_check_fails_when_the_device_fails(engine: XttsEngine, monkeypatch
     def broken(*_: Any) -> None:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
+    await idle(engine)
     with monkeypatch.context() as patch:
-        patch.setattr(engine._loaded.model.gpt.final_norm, "forward", broken)
+        patch.setattr(engine._decoder, "computes", broken)
         with pytest.raises(Unavailable, match="does not compute"):
+            await engine.check()
+        patch.setattr(engine._decoder, "computes", lambda: False)
+        with pytest.raises(Unavailable, match="not finite"):
             await engine.check()
     await engine.check()
 
@@ -244,9 +389,10 @@ def test_load_refuses_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.timeout(900)
 async def test_the_full_size_model_speaks_as_coqui_s_own(tmp_path: Path) -> None:
     shutil.copytree(cached_checkpoint("full"), tmp_path / "copy")
-    asked = request(sampling=GREEDY)
+    asked = [request(sampling=GREEDY), request("Something else is said here.", sampling=GREEDY)]
     engine = XttsEngine.load(tmp_path / "copy", model="full", revision="r1", device="cpu")
-    ours = await audio(engine, asked)
+    ours = await asyncio.gather(*(audio(engine, one) for one in asked))
     await engine.close()
     del engine
-    assert np.array_equal(ours, stock_audio(stock(tmp_path / "copy", "full"), asked))
+    model = stock(tmp_path / "copy", "full")
+    assert max(difference(pcm, stock_audio(model, one)) for pcm, one in zip(ours, asked, strict=True)) <= 1e-5
