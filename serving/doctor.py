@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from serving.errors import KubevoiceError
 from serving.files import write_atomic
@@ -99,10 +99,8 @@ def check_packages() -> Check:
 
 
 def check_device(settings: Settings) -> Check:
-    """The device that XTTS would take, with its spectrograms compared to the CPU's."""
+    """The device that XTTS would take; what XTTS computes is compared between a GPU and the CPU."""
     import torch
-
-    from serving.engines.xtts.device import spectrogram_fault
 
     wanted = settings.xtts.device
     with warnings.catch_warnings():  # torch tells of an old driver by a warning; here it is a finding
@@ -121,10 +119,21 @@ def check_device(settings: Settings) -> Check:
         )
     properties = torch.cuda.get_device_properties(device)
     detail = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB, CUDA {torch.version.cuda}{_driver()}"
-    if fault := spectrogram_fault(str(device)):
-        status = "warning" if settings.xtts.fallback_cpu else "failed"
-        return Check("device", status, f"{detail}: {fault}", "use another torch build, or KUBEVOICE_XTTS__DEVICE=cpu")
-    return Check("device", "ok", detail)
+    return _compared(device, detail, fallback_cpu=settings.xtts.fallback_cpu)
+
+
+def _compared(device: Any, detail: str, *, fallback_cpu: bool) -> Check:
+    from serving.engines.xtts.probe import faults, operations
+
+    compared = len(operations(device))
+    found = list(faults(str(device)))
+    if not found:
+        return Check("device", "ok", f"{detail}; {compared} operations of XTTS equal the CPU's")
+    detail += f": {found[0]}" + (f" (and {len(found) - 1} more of {compared} operations)" if found[1:] else "")
+    remedy = "use another torch build, or KUBEVOICE_XTTS__DEVICE=cpu"
+    if fallback_cpu:
+        return Check("device", "warning", f"{detail}; XTTS runs on the CPU", remedy)
+    return Check("device", "failed", detail, remedy)
 
 
 def _driver() -> str:

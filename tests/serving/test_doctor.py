@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from serving import doctor
 from serving.doctor import Check, examine, filesystem_of
+from serving.engines.xtts import probe
 from serving.settings import DatabaseSettings, Settings, XttsSettings
 from serving.store.database import Database
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
+from tests.serving.engines.xtts.broken import BROKEN, broken, spectrograms
 
 
 def well(tmp_path: Path) -> Settings:
@@ -101,13 +105,53 @@ def test_a_database_of_another_version_is_found(tmp_path: Path, statement: str, 
 
 
 def test_a_gpu_that_is_asked_for_and_missing_fails_or_warns_with_the_fallback() -> None:
-    torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     asked = Settings(xtts=XttsSettings(device="cuda"))
     fallback = Settings(xtts=XttsSettings(device="cuda", fallback_cpu=True))
     assert doctor.check_device(asked).status == "failed"
     assert doctor.check_device(fallback).status == "warning"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that is the device of the probe's tests, which they can break."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="NVIDIA Test", total_memory=80e9)
+    )
+    monkeypatch.setattr(probe, "faults", lambda _, faults=probe.faults: faults(BROKEN))
+    monkeypatch.setattr(probe, "operations", lambda device, every=probe.operations: every(device)[:6])
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_computes_says_what_was_compared() -> None:
+    finding = doctor.check_device(Settings())
+    assert finding.status == "ok"
+    assert finding.detail.startswith("NVIDIA Test, 80 GB")
+    assert finding.detail.endswith("; 6 operations of XTTS equal the CPU's")
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_fails_is_told_by_operation_and_shape_and_warns_with_the_fallback() -> None:
+    with broken(spectrograms):
+        failed = doctor.check_device(Settings())
+        warned = doctor.check_device(Settings(xtts=XttsSettings(device="cuda", fallback_cpu=True)))
+    words = "torch.stft of conditioning mel [2, 22050], n_fft 2048 fails: cuFFT error: CUFFT_INVALID_SIZE"
+    assert f"{words} (and 2 more of 6 operations)" in failed.detail
+    assert failed.status == "failed"
+    assert "torch build" in failed.remedy
+    assert warned.status == "warning"
+    assert warned.detail.endswith("XTTS runs on the CPU")
+
+
+def test_without_a_gpu_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "DRIVER_FILE", Path("/nowhere"))
+    with broken(lambda *_: pytest.fail("the CPU was compared with itself")):
+        assert doctor.check_device(Settings()).status == "ok"
+        assert doctor.check_device(Settings(xtts=XttsSettings(device="cpu"))).status == "ok"
 
 
 def test_sqlite_on_a_network_filesystem_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

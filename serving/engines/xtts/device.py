@@ -7,16 +7,10 @@ import warnings
 
 import torch
 
+from serving.engines.xtts.probe import first_fault
 from serving.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
-
-SPECTROGRAMS = {
-    "conditioning mel": (2048, 256, 1024),
-    "perceiver mel": (4096, 1024, 4096),
-    "speaker encoder mel": (512, 160, 400),
-}
-"""(n_fft, hop, window) of the STFTs that XTTS computes: TTS/tts/models/xtts.py and hifigan_decoder.py of coqui-tts."""
 
 
 def select_device(device: str, *, fallback_cpu: bool) -> torch.device:
@@ -44,7 +38,7 @@ def select_device(device: str, *, fallback_cpu: bool) -> torch.device:
 
 
 def _probed(device: torch.device, *, fallback_cpu: bool) -> torch.device:
-    fault = spectrogram_fault(str(device))
+    fault = first_fault(str(device))
     if fault is None:
         return device
     if not fallback_cpu:
@@ -55,24 +49,3 @@ def _probed(device: torch.device, *, fallback_cpu: bool) -> torch.device:
         )
     logger.warning("XTTS runs on the CPU: device %s fails its probe: %s", device, fault)
     return torch.device("cpu")
-
-
-def spectrogram_fault(device: str) -> str | None:
-    """The first of XTTS's STFTs that ``device`` cannot do or gets wrong, by name and shape; None if all agree."""
-    signal = torch.randn(2, 22050, generator=torch.Generator().manual_seed(0))
-    for name, (n_fft, hop, window) in SPECTROGRAMS.items():
-        shape = f"torch.stft of {name} [2, 22050], n_fft {n_fft}"
-
-        def power(where: str, sizes: tuple[int, int, int] = (n_fft, hop, window)) -> torch.Tensor:
-            size, step, length = sizes
-            taper = torch.hann_window(length, device=where)
-            spectrum = torch.stft(signal.to(where), size, step, length, taper, return_complex=True)
-            return spectrum.abs().cpu()
-
-        try:
-            same = torch.allclose(power(device), power("cpu"), rtol=1e-3, atol=1e-2)
-        except (RuntimeError, NotImplementedError) as error:
-            return f"{shape} fails: {str(error).splitlines()[0]}"
-        if not same:
-            return f"{shape} differs from the CPU"
-    return None

@@ -1,12 +1,17 @@
 import logging
 import warnings
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from serving.engines.xtts import device as devices
-from serving.engines.xtts.device import select_device, spectrogram_fault
+from serving.engines.xtts.device import select_device
+from serving.engines.xtts.engine import XttsEngine
+from serving.engines.xtts.probe import first_fault
 from serving.errors import ConfigurationError
+from tests.factories.xtts import cached_checkpoint
+from tests.serving.engines.xtts.broken import BROKEN, broken, spectrograms
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "spectrogram_fault", lambda _: None)
+    monkeypatch.setattr(devices, "first_fault", lambda _: None)
     assert select_device("auto", fallback_cpu=False) == torch.device("cuda")
     assert select_device("cuda:1", fallback_cpu=False) == torch.device("cuda:1")
     with pytest.raises(ConfigurationError, match="2 GPUs"):
@@ -55,15 +60,20 @@ def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def broken_gpus(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that is there and cannot compute, which the meta device stands for."""
-    monkeypatch.setattr(devices, "spectrogram_fault", lambda _: spectrogram_fault("meta"))
+def broken_gpus(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """GPUs that are there and have the fault of cuFFT."""
+    monkeypatch.setattr(devices, "first_fault", lambda _: first_fault(BROKEN))
+    with broken(spectrograms):
+        yield
 
 
 @pytest.mark.usefixtures("broken_gpus")
 @pytest.mark.parametrize("device", ["auto", "cuda:1"])
 def test_a_gpu_that_fails_its_probe_is_an_error_that_names_the_operation_and_the_shape(device: str) -> None:
-    words = r"torch\.stft of conditioning mel \[2, 22050\], n_fft 2048 fails: .*; use another torch build"
+    words = (
+        r"torch\.stft of conditioning mel \[2, 22050\], n_fft 2048 fails: cuFFT error: CUFFT_INVALID_SIZE; "
+        "use another torch build"
+    )
     with pytest.raises(ConfigurationError, match=words) as caught:
         select_device(device, fallback_cpu=False)
     assert caught.value.param == "xtts.device"
@@ -71,13 +81,11 @@ def test_a_gpu_that_fails_its_probe_is_an_error_that_names_the_operation_and_the
 
 @pytest.mark.usefixtures("broken_gpus")
 @pytest.mark.parametrize("device", ["auto", "cuda:1"])
-def test_the_fallback_takes_the_cpu_for_a_gpu_that_fails_its_probe(
+async def test_the_fallback_runs_the_engine_on_the_cpu_for_a_gpu_that_fails_its_probe(
     device: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert select_device(device, fallback_cpu=True).type == "cpu"
+        engine = XttsEngine.load(cached_checkpoint(), model="tiny", revision="r1", device=device, fallback_cpu=True)
     assert "fails its probe: torch.stft of conditioning mel" in caplog.text
-
-
-def test_a_device_that_can_do_every_spectrogram_has_no_fault() -> None:
-    assert spectrogram_fault("cpu") is None
+    assert (await engine.info()).device == "cpu"
+    await engine.close()
