@@ -92,7 +92,7 @@ class SlotCache:
         assert sampling.top_k is not None
         values = {
             "temperature": sampling.temperature,
-            "top_k": min(sampling.top_k, self.shape.vocabulary),
+            "top_k": min(sampling.top_k or self.shape.vocabulary, self.shape.vocabulary),  # 0 is no limit, as in coqui
             "top_p": sampling.top_p,
             "repetition_penalty": sampling.repetition_penalty,
             "greedy": sampling.top_k == 1,

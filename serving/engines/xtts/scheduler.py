@@ -112,7 +112,7 @@ class Scheduler:
 
 
 def _untouched(sentence: Sentence) -> bool:
-    return sentence.row is None and sentence.tokens == 0 and sentence.finish is None
+    return sentence.attempt == 0 and sentence.row is None and sentence.tokens == 0 and sentence.finish is None
 
 
 def _decode_due(sentence: Sentence) -> float:

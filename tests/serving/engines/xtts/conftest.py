@@ -6,6 +6,7 @@ import torch
 
 from serving.engines.xtts import XttsEngine
 from serving.engines.xtts.checkpoint import LoadedXtts, load_checkpoint
+from serving.engines.xtts.decoder import Decoder
 from tests.factories.xtts import cached_checkpoint
 
 
@@ -18,6 +19,12 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def loaded() -> LoadedXtts:
     return load_checkpoint(cached_checkpoint(), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Decoder:
+    """The tiny checkpoint's; sequences live in a test's own ``SlotCache``."""
+    return Decoder.take(load_checkpoint(cached_checkpoint(), torch.device("cpu")).model.gpt, torch.float32)
 
 
 @pytest.fixture(scope="session")
