@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from serving.engines.xtts import linear
+from serving.engines.xtts.linear import Linear, can_pack
+
+WIDE, OUT = 256, 384
+
+
+def layer(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(OUT, WIDE, generator=generator), torch.randn(OUT, generator=generator)
+    return weight.to(dtype), bias.to(dtype)
+
+
+def rows(*sizes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*sizes, WIDE, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+def error(product: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> float:
+    """Of ``product`` against the exact one, relative to the largest value there."""
+    exact = functional.linear(x.double(), weight.double(), bias.double())
+    assert product.shape == exact.shape
+    return float((product.double() - exact).abs().max() / exact.abs().max())
+
+
+def forbid_the_plain_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the weights are not packed")
+
+    monkeypatch.setattr(functional, "linear", forbidden)
+
+
+needs_packing = pytest.mark.skipif(not can_pack(torch.zeros(1, 1)), reason="this build of torch has no oneDNN")
+
+
+@needs_packing
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 31, 64, 127, 128, 129, 200])
+def test_the_packed_product_is_the_plain_one_for_any_number_of_rows(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, bias = layer()
+    x = rows(count)
+    plain = functional.linear(x, weight, bias)
+    with monkeypatch.context() as patch:
+        forbid_the_plain_product(patch)
+        product = Linear(weight, bias)(x)
+    assert (product - plain).abs().max() < 1e-6 * plain.abs().max()
+    assert error(product, x, weight, bias) < 1e-6
+    assert error(product, x, weight, bias + 1e-3) > 1e-6
+
+
+@needs_packing
+@pytest.mark.parametrize("count", [1, 16, 200])
+def test_bfloat16_is_exact_to_its_own_rounding(count: int) -> None:
+    weight, bias = layer(torch.bfloat16)
+    x = rows(count, dtype=torch.bfloat16)
+    product = Linear(weight, bias)(x)
+    assert product.dtype == torch.bfloat16
+    assert error(product, x, weight, bias) < 2**-8
+
+
+def test_leading_dimensions_stay() -> None:
+    weight, bias = layer()
+    x = rows(3, 5)
+    assert Linear(weight, bias)(x).shape == (3, 5, OUT)
+    assert Linear(weight, bias)(x[:, :1]).shape == (3, 1, OUT)
+    assert error(Linear(weight, bias)(x), x, weight, bias) < 1e-6
+
+
+def test_a_transposed_weight_and_rows_that_are_not_contiguous_are_taken_as_they_are() -> None:
+    weight, bias = layer()
+    x = rows(4, 2)[:, 0]
+    product = Linear(weight.T.contiguous().T, bias)(x)
+    assert not x.is_contiguous()
+    assert error(product, x, weight, bias) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_onednn_the_product_is_the_same(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, bias = layer(dtype)
+    x = rows(16, dtype=dtype)
+    packed = Linear(weight, bias)(x)
+    monkeypatch.setattr(linear, "can_pack", lambda weight: False)
+    plain = Linear(weight, bias)
+    assert torch.equal(plain(x), functional.linear(x, weight, bias))
+    assert (plain(x) - packed).abs().max() <= (1e-6 if dtype == torch.float32 else 2**-7) * packed.abs().max()
+
+
+def test_what_onednn_has_no_layout_for_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, bias = layer(torch.float64)
+    assert not can_pack(weight)
+    assert not can_pack(torch.empty(2, 2, device="meta"))
+    assert error(Linear(weight, bias)(rows(3).double()), rows(3), weight, bias) < 1e-14
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not can_pack(layer()[0])
