@@ -34,7 +34,7 @@ FREE = {
 FREE |= {"secretRef", "global", "ports", "volumes", "extraObjects"}
 """Parts that Kubernetes describes; it refuses what it does not know."""
 
-RULES = ("type", "minimum", "maximum", "exclusiveMinimum", "pattern", "enum", "additionalProperties")
+RULES = ("type", "minimum", "maximum", "exclusiveMinimum", "pattern", "enum", "anyOf", "additionalProperties")
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a key that is not there": ({"speech": {"minReplica": 1}}, "/speech", "minReplica"),

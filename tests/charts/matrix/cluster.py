@@ -23,7 +23,17 @@ CLUSTER: dict[str, Values] = {
         "settings": {
             "limits": {"input_chars": 1000, "upload_bytes": 1048576, "reference_min_s": 2.5, "ongoing_per_replica": 32},
             "voices": {"default": "anna", "language": "de", "aliases": {"alloy": "anna"}},
-            "xtts": {"model": "house", "device": "cuda:0", "fallback_cpu": True},
+            "xtts": {
+                "model": "house",
+                "device": "cuda:0",
+                "fallback_cpu": True,
+                "slots": 32,
+                "queue": 64,
+                "queue_age_s": 10,
+                "decoder_precision": "float32",
+                "vocoder_precision": "float16",
+                "cuda_graphs": False,
+            },
             "log": {"level": "DEBUG", "format": "text"},
         }
     },
