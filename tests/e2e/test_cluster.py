@@ -209,4 +209,4 @@ def test_the_loss_of_a_gpu_node_costs_a_client_one_request_at_most_and_a_new_nod
     assert len(refused) + len(cut) == failures, callers.failures
     assert all(failure.startswith(lost.url) for failure in refused), refused
     assert len(cut) <= clients, cut
-    assert len(set(callers.answers)) == 1
+    callers.assert_alike()
