@@ -31,8 +31,8 @@ Call = tuple[Callable[[], object], Callable[[BaseException | None], None]]
 class Worker:
     """A thread named ``name`` that works on requests until ``close``.
 
-    ``condition`` gives a request's voice its latents on the device, ``sampling`` its options; both may raise what the
-    request then ends with.
+    ``condition`` gives a request's voice its latents on the device, and may raise what the request then ends with;
+    ``sampling`` gives its options.
     """
 
     def __init__(
@@ -99,25 +99,30 @@ class Worker:
 
     def _run(self) -> None:
         on_device = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
-        with on_device, torch.inference_mode():
-            while not self._closed:
-                self._working_since = time.monotonic()
-                worked = self._turn()
-                self._working_since = None
-                with self._changed:
-                    if not (worked or self._news()):
-                        self._changed.wait()
-                    self._poked = False
-        self._end()
+        try:
+            with on_device, torch.inference_mode():
+                while not self._closed:
+                    self._working_since = time.monotonic()
+                    worked = self._turn()
+                    self._working_since = None
+                    with self._changed:
+                        if not (worked or self._news()):
+                            self._changed.wait()
+                        self._poked = False
+            reason = Unavailable("the engine was closed")
+        except Exception as error:  # a device so broken that not even a row can be freed
+            logger.critical("XTTS cannot go on", exc_info=error)
+            reason = Unavailable(f"the engine's device has failed ({type(error).__name__}); the server's log has more")
+        self._end(reason)
 
     def _news(self) -> bool:
         return bool(self._closed or self._poked or self._arrived or self._calls)
 
     def _turn(self) -> bool:
         """One round of everything; False when there was nothing to do."""
+        self._drop_departed()
         self._take_arrived()
         worked = self._run_call()
-        self._drop_departed()
         try:
             if (ahead := self._scheduler.yielding()) is not None:
                 self._decoding.suspend(ahead)
@@ -128,11 +133,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 it is the requests'
             self._give_up(error)
             return True
-        return worked or stepped or spoke or bool(entering)
+        return worked or stepped or spoke or bool(entering) or any(r.departed for r in self._scheduler.requests)
 
     def _take_arrived(self) -> None:
         while self._arrived:
             request, begun = self._arrived.popleft()
+            if request.departed:
+                continue
             try:
                 self._scheduler.submit(request, begun=begun)
             except KubevoiceError as error:
@@ -158,14 +165,14 @@ class Worker:
             self._scheduler.remove(request)
 
     def _prepare(self, sentence: Sentence) -> bool:
-        """Have the voice ready; False when the request has ended for lack of one."""
+        """Have the voice ready; False when the request has ended for lack of one, or nobody waits for it any more."""
         request = sentence.request
-        if request.conditioning is None and not request.ended:
+        if request.conditioning is None and not request.departed:
             try:
                 request.conditioning = self._condition(request)
             except Exception as error:  # noqa: BLE001 it is the request's
                 request.fail(typed(error))
-        return not request.ended
+        return not request.departed
 
     def _give_up(self, error: Exception) -> None:
         """End every request that has begun with ``error``: what their rows hold is unknown now."""
@@ -177,12 +184,14 @@ class Worker:
         self._decoding.forget()
         self._vocoding.forget()
 
-    def _end(self) -> None:
-        closed = Unavailable("the engine was closed")
+    def _end(self, reason: Unavailable) -> None:
+        """End everything with ``reason``; from here on nothing is taken."""
+        with self._changed:
+            self._closed = True
         for request in [*self._scheduler.requests, *(request for request, _ in self._arrived)]:
-            request.fail(closed)
+            request.fail(reason)
         for _, done in self._calls:
-            done(closed)
+            done(reason)
 
 
 def typed(error: BaseException) -> KubevoiceError:

@@ -1,178 +1,226 @@
-import asyncio
-import contextlib
+import logging
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from serving.engines.xtts.worker import BUFFERED, Worker
-from serving.errors import Unavailable
+from serving.engines.xtts import scheduler as scheduling
+from serving.engines.xtts.checkpoint import LoadedXtts
+from serving.engines.xtts.decoder import Decoder
+from serving.engines.xtts.sentence import Request
+from serving.engines.xtts.vocoder import Vocoder
+from serving.errors import EngineError, NotFound, Overloaded, Unavailable
+from tests.factories.sentences import WAIT_S
+from tests.serving.engines.xtts.workbench import TEXT, Device, Held
 
-Steps = Generator[str | None, None, None]
+Start = Callable[..., Device]
 
 
 @pytest.fixture
-async def worker() -> AsyncGenerator[Worker, None]:
-    worker = Worker("test")
-    yield worker
-    await asyncio.to_thread(worker.close)
+def start(decoder: Decoder, loaded: LoadedXtts) -> Iterator[Start]:
+    devices: list[Device] = []
+
+    def start(**limits: int) -> Device:
+        devices.append(Device(decoder, loaded, **limits))
+        return devices[-1]
+
+    yield start
+    for device in devices:
+        device.close()
 
 
-def sentences(name: str, count: int, chunks: int, log: list[str]) -> Steps:
-    for sentence in range(count):
-        if sentence:
-            yield None
-        for chunk in range(chunks):
-            log.append(f"{name}{sentence}.{chunk}")
-            yield log[-1]
+def test_requests_are_spoken_to_their_end_and_then_forgotten(start: Start) -> None:
+    device = start(slots=2)
+    listeners = [device.submit(TEXT, TEXT, seed=seed)[1] for seed in range(3)]
+    assert [listener.wait_for_end() for listener in listeners] == [None] * 3
+    for listener in listeners:
+        assert [chunk.finish_reason for chunk in listener.chunks if chunk.finish_reason] == ["stop", "stop"]
+        assert sum(chunk.input_tokens for chunk in listener.chunks) == 2 * len(TEXT)
+    assert device.call(lambda: None) is None
+    assert device.scheduler.requests == []
+    assert len(device.scheduler.finished) == 3
 
 
-async def read(worker: Worker, steps: Steps) -> list[str]:
-    return [item async for item in worker.stream(steps)]
+def test_calls_run_on_the_thread_between_turns_and_tell_how_they_ended(start: Start) -> None:
+    device = start()
+    request, listener = device.submit(*[TEXT] * 10)
+    listener.wait_for_chunk()
+    seen: list[object] = []
+    assert device.call(lambda: seen.extend([threading.current_thread().name, request.ended])) is None
+    assert seen == ["test", False]
+    assert isinstance(device.call(lambda: 1 / 0), ZeroDivisionError)
+    assert listener.wait_for_end() is None
 
 
-async def settle(log: list[str]) -> None:
-    """Wait until the worker has stopped adding to ``log``."""
-    size = -1
-    while len(log) != size:
-        size = len(log)
-        await asyncio.sleep(0.05)
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: device-side assert"), EngineError("typed already")])
+def test_a_step_that_fails_ends_what_has_begun_and_spares_what_waits(
+    start: Start, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = start(slots=1)
+    with Held(device):
+        (_, begun), (_, waiting) = device.submit(), device.submit(seed=2)
+        device.step_error = error
+    reason = begun.wait_for_end()
+    assert isinstance(reason, EngineError)
+    assert (reason is error) is isinstance(error, EngineError)
+    assert ("device-side" in caplog.text) is isinstance(error, RuntimeError)
+    assert "device-side" not in str(reason)
+    assert begun.chunks == []
+    assert waiting.wait_for_end() is None
+    assert waiting.chunks
+    assert device.worker.alive
 
 
-async def test_items_arrive_in_order_and_jobs_first_come_first_served(worker: Worker) -> None:
-    log: list[str] = []
-    results = await asyncio.gather(*(read(worker, sentences(name, 2, 3, log)) for name in "ABC"))
-    assert [item for result in results for item in result] == log
-    assert "".join(item[0] for item in log) == "A" * 6 + "B" * 6 + "C" * 6
+def test_a_vocoder_that_fails_ends_what_has_begun_and_the_next_is_spoken(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Vocoder, "synthesize", lambda *_: 1 / 0)
+        assert isinstance(device.submit()[1].wait_for_end(), EngineError)
+    _, listener = device.submit()
+    assert listener.wait_for_end() is None
+    assert listener.chunks
 
 
-async def test_the_worker_stays_few_items_ahead_of_a_slow_consumer(worker: Worker) -> None:
-    log: list[str] = []
-    async with contextlib.aclosing(worker.stream(sentences("A", 1, 50, log))) as slow:
-        await anext(slow)
-        await settle(log)
-        assert len(log) <= BUFFERED + 2
+def test_a_device_that_cannot_even_free_a_row_ends_everything_and_the_worker(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = start(slots=1)
+    monkeypatch.setattr(device.cache, "clear", lambda *_: 1 / 0)
+    with Held(device):
+        (_, begun), (_, waiting) = device.submit(), device.submit()
+        device.step_error = RuntimeError("CUDA error")
+        calls = [device.calling(lambda: None) for _ in range(2)]
+    assert isinstance(begun.wait_for_end(), EngineError)
+    reason = waiting.wait_for_end()
+    assert isinstance(reason, Unavailable)
+    assert "device has failed" in str(reason)
+    assert isinstance(calls[1].result(WAIT_S), Unavailable)
+    assert not device.worker.alive
+    with pytest.raises(Unavailable):
+        device.submit()
+    assert any(record.levelno == logging.CRITICAL for record in caplog.records)
 
 
-async def test_a_slow_consumer_holds_up_nobody_and_still_gets_everything(worker: Worker) -> None:
-    log: list[str] = []
-    async with contextlib.aclosing(worker.stream(sentences("A", 3, 10, log))) as slow:
-        first = await anext(slow)
-        await settle(log)
-        assert await read(worker, sentences("B", 2, 10, log)) == [f"B{s}.{c}" for s in (0, 1) for c in range(10)]
-        assert not any(item.startswith("A1") for item in log)
-        assert [first] + [item async for item in slow] == [f"A{s}.{c}" for s in (0, 1, 2) for c in range(10)]
+@pytest.mark.parametrize(
+    ("error", "expected"), [(NotFound("no such voice"), NotFound), (RuntimeError("torn file"), EngineError)]
+)
+def test_a_voice_that_cannot_be_had_ends_its_own_request_which_is_forgotten_at_once(
+    start: Start, error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = start()
+    forgotten = threading.Event()
+    remove = device.scheduler.remove
+
+    def remove_and_tell(request: Request) -> None:
+        remove(request)
+        forgotten.set()
+
+    monkeypatch.setattr(device.scheduler, "remove", remove_and_tell)
+    device.condition_error = error
+    reason = device.submit()[1].wait_for_end()
+    assert isinstance(reason, expected)
+    assert (reason is error) is isinstance(error, NotFound)
+    assert forgotten.wait(WAIT_S)
+    assert device.submit()[1].wait_for_end() is None
 
 
-async def test_closing_the_stream_closes_the_job_within_one_item_and_frees_the_worker(worker: Worker) -> None:
-    closed = threading.Event()
-    produced = 0
-
-    def endless() -> Steps:
-        nonlocal produced
-        try:
-            while True:
-                produced += 1
-                yield "x"
-        finally:
-            closed.set()
-
-    async with contextlib.aclosing(worker.stream(endless())) as stream:
-        await anext(stream)
-    assert await asyncio.to_thread(closed.wait, 5)
-    assert produced <= BUFFERED + 2
-    assert await read(worker, sentences("B", 1, 1, [])) == ["B0.0"]
-    assert worker.stats().active == worker.stats().queued == 0
+def test_more_requests_than_may_wait_are_refused_but_nobody_who_has_begun(start: Start) -> None:
+    device = start(slots=1, queue=2)
+    with Held(device):
+        listeners = [device.submit(seed=seed)[1] for seed in range(4)]
+        listeners.append(device.submit(begun=True)[1])
+    ends = [listener.wait_for_end() for listener in listeners]
+    assert [type(end) for end in ends] == [type(None)] * 2 + [Overloaded] * 2 + [type(None)]
 
 
-class Gate:
-    """A job that stays in the worker's thread from ``begun`` until ``opened``, then does ``rest``."""
-
-    def __init__(self, rest: Steps) -> None:
-        self.begun, self.opened, self._rest = threading.Event(), threading.Event(), rest
-
-    def steps(self) -> Steps:
-        self.begun.set()
-        assert self.opened.wait(30)
-        yield from self._rest
-
-    async def entered(self) -> None:
-        assert await asyncio.to_thread(self.begun.wait, 30)
-
-
-async def until_queued(worker: Worker, count: int) -> None:
-    async with asyncio.timeout(30):
-        while worker.stats().queued < count:  # noqa: ASYNC110 - the worker tells nobody
-            await asyncio.sleep(0)
+def test_a_departed_request_is_out_of_its_row_a_turn_later(start: Start) -> None:
+    device = start(slots=1)
+    request, listener = device.submit(*[TEXT] * 50)
+    listener.wait_for_chunk()
+    rows: list[int] = []
+    with Held(device):
+        request.departed = True
+        device.worker.wake()
+        next_turn = device.calling(lambda: rows.append(len(device.scheduler.active)))
+    assert next_turn.result(WAIT_S) is None
+    assert rows == [0]
+    assert device.submit()[1].wait_for_end() is None
+    assert not listener.ended
 
 
-async def test_a_cancelled_wait_cancels_a_job_that_has_not_begun(worker: Worker) -> None:
-    log: list[str] = []
-    gate = Gate(sentences("A", 1, 1, []))
-    first = asyncio.create_task(read(worker, gate.steps()))
-    await gate.entered()
-    second = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
-    await until_queued(worker, 1)
-    stats = worker.stats()
-    assert (stats.active, stats.queued) == (1, 1)
-    assert stats.queue_age_s > 0
-    second.cancel()
-    await asyncio.wait([second])
-    gate.opened.set()
-    assert await first == ["A0.0"]
-    assert await read(worker, sentences("C", 1, 1, [])) == ["C0.0"]
-    assert log == []
+def test_who_departs_while_waiting_is_never_decoded_nor_counted(start: Start) -> None:
+    device = start(slots=1, queue=1)
+    with Held(device):
+        request, listener = device.submit()
+        request.departed = True
+        _, other = device.submit()
+    assert other.wait_for_end() is None
+    assert request.sentences[0].tokens == 0
+    speaking, first = device.submit(*[TEXT] * 50)
+    first.wait_for_chunk()
+    waiting, _ = device.submit()
+    with Held(device):
+        waiting.departed = speaking.departed = True
+        _, newcomer = device.submit()
+    assert newcomer.wait_for_end() is None
+    assert not listener.chunks
 
 
-async def test_an_error_comes_after_the_items_before_it_and_spares_the_next_job(worker: Worker) -> None:
-    def failing() -> Steps:
-        yield "a"
-        raise ValueError("torn")
-
-    stream = worker.stream(failing())
-    assert await anext(stream) == "a"
-    with pytest.raises(ValueError, match="torn"):
-        await anext(stream)
-    assert await read(worker, sentences("B", 1, 1, [])) == ["B0.0"]
-
-
-async def test_urgent_work_goes_in_at_the_next_turn(worker: Worker) -> None:
-    log: list[str] = []
-    gate = Gate(sentences("A", 2, 1, log))
-    speaking = asyncio.create_task(read(worker, gate.steps()))
-    await gate.entered()
-    waiting = asyncio.create_task(read(worker, sentences("B", 1, 1, log)))
-    urgent = asyncio.create_task(worker.call(lambda: log.append("urgent")))
-    await until_queued(worker, 2)
-    gate.opened.set()
-    await asyncio.gather(speaking, waiting, urgent)
-    assert log == ["A0.0", "urgent", "A1.0", "B0.0"]
+def test_unheard_audio_pauses_the_work_until_somebody_listens(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "UNHEARD_S", 0.5)
+    device = start()
+    request, listener = device.submit(*[TEXT] * 3)
+    for _ in range(500):  # a turn each
+        assert device.call(lambda: None) is None
+    assert not listener.ended
+    assert 0.5 < request.delivered_s < 3.0
+    for _ in range(500):
+        request.heard_s = request.delivered_s
+        device.worker.wake()
+        assert device.call(lambda: None) is None
+    assert listener.wait_for_end() is None
+    assert request.delivered_s > 3.0
 
 
-async def test_closing_ends_running_and_waiting_jobs_and_refuses_new_ones() -> None:
-    worker = Worker("test")
-    log: list[str] = []
-    tasks = [asyncio.create_task(read(worker, sentences(name, 10**6, 1, log))) for name in "AB"]
-    await asyncio.sleep(0.05)
-    await asyncio.to_thread(worker.close)
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(result, Unavailable) for result in results)
+def test_closing_ends_everything_and_nothing_is_taken_afterwards(start: Start) -> None:
+    device = start(slots=1)
+    _, speaking = device.submit(*[TEXT] * 50)
+    speaking.wait_for_chunk()
+    with Held(device):
+        _, waiting = device.submit()
+        call = device.calling(lambda: None)
+        closing = threading.Thread(target=device.worker.close)
+        closing.start()
+        while device.worker.alive:
+            pass
+        with pytest.raises(Unavailable, match="closed"):
+            device.submit()
+    closing.join(WAIT_S)
+    for listener in (speaking, waiting):
+        assert isinstance(listener.wait_for_end(), Unavailable)
+        assert listener.ends == 1
+    assert isinstance(call.result(WAIT_S), Unavailable)
     with pytest.raises(Unavailable, match="closed"):
-        await read(worker, sentences("C", 1, 1, log))
-    worker.close()
-    assert not worker.alive
+        device.call(lambda: None)
+    device.worker.wake()
+    device.close()
 
 
-async def test_busy_is_told_only_while_there_is_work(worker: Worker) -> None:
-    def busy() -> float | None:
-        return worker.busy_s
+def test_an_idle_worker_closes_at_once_however_often_it_was_woken(start: Start) -> None:
+    device = start()
+    for _ in range(1000):
+        device.worker.wake()
+    device.close()
+    assert not device.worker.alive
+    assert device.worker.stuck_s == 0.0
 
-    gate = Gate(sentences("A", 1, 1, []))
-    assert busy() is None
-    task = asyncio.create_task(read(worker, gate.steps()))
-    await gate.entered()
-    await asyncio.sleep(0.1)
-    assert (busy() or 0) > 0.05
-    gate.opened.set()
-    await task
-    assert busy() is None
+
+def test_a_turn_that_goes_on_for_long_can_be_seen(start: Start) -> None:
+    device = start()
+    with Held(device):
+        before = device.worker.stuck_s
+        assert 0.0 < before < device.worker.stuck_s
+    device.close()
+    assert device.worker.stuck_s == 0.0
