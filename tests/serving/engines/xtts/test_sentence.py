@@ -52,15 +52,14 @@ def test_nothing_is_kept_back_that_can_be_heard_and_nothing_given_before_its_tim
     first, second = request.sentences
     make(second, chunk(tokens=3))
     assert not listener.chunks
-    assert not second.heard
     assert request.first_audio is None
+    assert [sentence.heard for sentence in request.sentences] == [False, False]
     make(first, chunk(tokens=1))
     assert [delivered.output_tokens for delivered in listener.chunks] == [1]
-    assert first.heard
-    assert not second.heard
+    assert [sentence.heard for sentence in request.sentences] == [True, False]
     make(first, chunk(tokens=2), last=True)
     assert [delivered.output_tokens for delivered in listener.chunks] == [1, 2, 3]
-    assert second.heard
+    assert [sentence.heard for sentence in request.sentences] == [True, True]
     assert not listener.ended
 
 
