@@ -87,7 +87,9 @@ def coqui(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("speed", [0.8, 1.0, 1.3, 2.0])
 async def test_streamed_audio_is_what_coqui_makes_in_one_go(engine: XttsEngine, coqui: Any, speed: float) -> None:
-    for change in ({}, {"language": "de", "voice": Voice("carl", preset="Carl"), "text": "Wir reden hier zusammen."}):
+    german = {"language": "de", "voice": Voice("carl", preset="Carl"), "text": "Wir reden hier zusammen."}
+    changes: list[dict[str, Any]] = [{}, german]
+    for change in changes:
         asked = request(sampling=GREEDY, speed=speed, **change)
         chunks = await speak(engine, asked)
         assert len(chunks) > 1
