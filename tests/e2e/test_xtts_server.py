@@ -47,7 +47,11 @@ def test_concurrent_requests_do_not_disturb_each_other(client: OpenAI) -> None:
     alone = [speak(client, seed=seed) for seed in (1, 2, 3)]
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda seed: speak(client, seed=seed), (1, 2, 3)))
-    assert together == alone
+    for one, other in zip(alone, together, strict=True):
+        # Matrix products of other sizes round otherwise, in the seventh digit: now and then one step of 16 bits.
+        (pcm, _), (beside, _) = decode_any(one), decode_any(other)
+        assert len(pcm) == len(beside)
+        assert np.abs(pcm - beside).max() <= 2 / 32768
 
 
 def test_an_uploaded_voice_is_cloned_and_its_conditioning_kept(client: OpenAI, xtts_server: Server) -> None:
