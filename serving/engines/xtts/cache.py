@@ -38,6 +38,11 @@ class DecoderShape:
         """Keys of the longest sequence, and of one step more: the host learns of an end one step late."""
         return self.max_prompt + self.max_audio + 1
 
+    def slot_bytes(self, dtype: torch.dtype) -> int:
+        """Keys, values and latents of one slot: 132 MB in bfloat16 for the released model."""
+        cached: int = 2 * self.layers * self.positions * self.channels * dtype.itemsize
+        return cached + (self.max_audio + 1) * self.channels * 4
+
 
 @dataclass(frozen=True, slots=True)
 class SavedRow:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from serving.audio.decode import decode
 from serving.audio.resample import resample
 from serving.audio.wav import read_wav
 from serving.engines.base import Voice
@@ -25,6 +26,12 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 22050
 MIN_SECONDS = 0.33
 """Shorter references leave coqui's conditioning encoder nothing to encode."""
+
+LONGEST_S = 600.0
+"""A reference that is not WAV; the model's ``max_ref_len`` (30 s) counts from its start."""
+
+FIELD = "audio_sample"
+"""What references are called in requests."""
 
 SILENCE = 1e-3
 """Peak below which a reference is silence: -60 dBFS."""
@@ -121,16 +128,16 @@ class Conditioner:
     def _reference(self, path: Path) -> Any:
         """One reference as float32 [1, samples] at 22.05 kHz, at most ``max_ref_len`` seconds."""
         config = self._loaded.config
-        audio = read_wav(path)
+        audio = read_wav(path) if path.suffix == ".wav" else decode(_bytes(path), max_seconds=LONGEST_S, param=FIELD)
         pcm = resample(audio.pcm, audio.sample_rate, SAMPLE_RATE)[: SAMPLE_RATE * config.max_ref_len]
         if len(pcm) < MIN_SECONDS * SAMPLE_RATE:
             raise InvalidRequest(
                 f"the reference audio is {len(pcm) / SAMPLE_RATE:.2f} s long; send at least {MIN_SECONDS} s of speech",
-                "audio_sample",
+                FIELD,
             )
         peak = float(np.abs(pcm).max())
         if not peak >= SILENCE:
-            raise InvalidRequest("the reference audio is silent; send a recording of speech", "audio_sample")
+            raise InvalidRequest("the reference audio is silent; send a recording of speech", FIELD)
         pcm = np.clip(pcm, -1.0, 1.0)
         if config.sound_norm_refs:
             pcm = pcm / np.abs(pcm).max() * np.float32(0.75)

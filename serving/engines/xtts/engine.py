@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
 
 from serving.audio.pcm import Audio
 from serving.engines.base import (
@@ -23,7 +24,7 @@ from serving.engines.base import (
     SpeechRequest,
     Voice,
 )
-from serving.engines.xtts.cache import SlotCache
+from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts, load_checkpoint
 from serving.engines.xtts.conditioning import Conditioner
 from serving.engines.xtts.decoder import Decoder
@@ -38,7 +39,7 @@ from serving.engines.xtts.text import TextFrontEnd
 from serving.engines.xtts.vocoder import Vocoder
 from serving.engines.xtts.vocoding import Vocoding
 from serving.engines.xtts.worker import Worker
-from serving.errors import EngineError, Unavailable
+from serving.errors import ConfigurationError, EngineError, Unavailable
 
 STALLED_S = 60.0
 """A turn of the worker that takes so long is taken for stuck: a hundred times what one takes on a CPU core."""
@@ -78,8 +79,9 @@ class XttsEngine(SpeechEngine):
         )
         loaded.model.hifigan_decoder.waveform_decoder = None
         self._decoder = Decoder.take(loaded.model.gpt, options.weights(device))
-        self._scheduler = Scheduler(options.limits(device))
-        cache = SlotCache(self._decoder.shape, self._scheduler.limits.slots, device, options.cache(device))
+        limits = options.limits(device, self._decoder.shape.slot_bytes(options.cache(device)))
+        self._scheduler = Scheduler(limits)
+        cache = _make_cache(self._decoder.shape, limits.slots, device, options.cache(device))
         step = stepper(self._decoder, cache, graphs=options.cuda_graphs)
         self._decoding = Decoding(self._decoder, self._scheduler, cache, step)
         self._vocoding = Vocoding(vocoder, self._scheduler, self._decoding.latents, self._info.sample_rate)
@@ -228,6 +230,17 @@ class XttsEngine(SpeechEngine):
         then = self._history[0]
         elapsed = max(now[0] - then[0], 1e-3)
         return (now[1] - then[1]) / elapsed, (now[2] - then[2]) / elapsed
+
+
+def _make_cache(shape: DecoderShape, slots: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
+    """Raises ConfigurationError when ``slots`` do not fit on ``device``."""
+    try:
+        return SlotCache(shape, slots, device, dtype)
+    except torch.OutOfMemoryError as error:
+        size = slots * shape.slot_bytes(dtype) / 1e9
+        raise ConfigurationError(
+            f"{slots} slots take {size:.1f} GB and {device} has less; lower xtts.slots", "xtts.slots"
+        ) from error
 
 
 def _delivery(

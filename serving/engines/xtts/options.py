@@ -21,7 +21,7 @@ PREFILL_TOKENS = {"cpu": 128, "cuda": 2048}
 
 @dataclass(frozen=True, slots=True)
 class XttsOptions:
-    """``slots`` None takes the device's default; a slot takes 128 MB in bfloat16 and 256 MB in float32 when it is full.
+    """``slots`` None takes the device's default, or as many as half of a GPU's free memory holds.
 
     ``decoder_precision`` auto is bfloat16 on a GPU and float32 on a CPU. ``queue`` requests may wait for a slot, and
     none is taken while the first of them has waited for longer than ``queue_age_s``.
@@ -34,9 +34,13 @@ class XttsOptions:
     queue: int = 256
     queue_age_s: float = 30.0
 
-    def limits(self, device: torch.device) -> Limits:
-        kind = device.type
-        return Limits(self.slots or SLOTS[kind], PREFILL_TOKENS[kind], self.queue, self.queue_age_s)
+    def limits(self, device: torch.device, slot_bytes: int) -> Limits:
+        """``slot_bytes`` is what a slot takes on ``device``."""
+        slots = self.slots or SLOTS[device.type]
+        if self.slots is None and device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            slots = max(1, min(slots, free // 2 // slot_bytes))
+        return Limits(slots, PREFILL_TOKENS[device.type], self.queue, self.queue_age_s)
 
     def weights(self, device: torch.device) -> torch.dtype:
         """The decoder's weights."""

@@ -9,6 +9,7 @@ No tensors here: the worker does what this decides.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from serving.errors import Overloaded
 
 AHEAD_S = 3.0
 """A stream so far ahead of its listener gives its slot to one that waits."""
+
+HURRIED_S = 0.5
+"""A listener who has so little audio left is about to hear nothing."""
 
 CONDITIONING = 32
 """Positions of a prompt before its text, in XTTS v2."""
@@ -96,6 +100,12 @@ class Scheduler:
         if waiting is None or ahead.decode_due - max(waiting, time.monotonic()) < AHEAD_S:
             return None
         return ahead
+
+    def latest_due(self) -> float:
+        """What is due after this can wait: infinity, unless a listener is about to hear nothing."""
+        now = time.monotonic()
+        hurried = any(sentence.decode_due < now + HURRIED_S for sentence in self.active)
+        return now + AHEAD_S if hurried else math.inf
 
     def speaking(self) -> Iterator[Sentence]:
         """Sentences with something decoded and not all of it made audio, of requests that can take audio."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,9 +80,18 @@ class Vocoding:
         self._made.clear()
 
     def _choose(self) -> list[tuple[Sentence, Window]]:
-        """The most urgent window that is ready, and others of its length."""
+        """The most urgent window that is ready, and others of its length.
+
+        While somebody is about to hear nothing, streams that are far ahead wait: their audio would hold up the decoder.
+        """
         ready: list[tuple[Sentence, Window]] = []
-        for sentence in sorted(self._scheduler.speaking(), key=lambda sentence: sentence.vocode_due(self._frame_s)):
+        latest = self._scheduler.latest_due()
+        for due, sentence in sorted(
+            ((sentence.vocode_due(self._frame_s), sentence) for sentence in self._scheduler.speaking()),
+            key=operator.itemgetter(0),
+        ):
+            if due > latest:
+                break
             window = self._window(sentence)
             if window is None:
                 if sentence.finish and not sentence.request.grid.total(sentence.tokens):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from serving.audio.encode import Encoder
 from serving.audio.wav import wav_bytes
 from serving.engines.base import Pcm, Voice
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts
@@ -57,6 +58,23 @@ def test_another_sample_rate_gives_nearly_the_same_voice(loaded: LoadedXtts, tmp
     two = Conditioner(loaded, NAME).latents(make_voice(tmp_path / "b", tone(2, 200, 44100), rate=44100))
     difference = torch.nn.functional.cosine_similarity(one.speaker_embedding, two.speaker_embedding, dim=1)
     assert difference.item() > 0.9
+
+
+def test_a_reference_may_be_any_recording_and_its_latents_are_those_of_the_same_samples(
+    loaded: LoadedXtts, tmp_path: Path
+) -> None:
+    encoder = Encoder("flac")
+    pcm = tone(2, 220, rate=24000)
+    (tmp_path / "0.flac").write_bytes(encoder.encode(pcm, 24000) + encoder.finish())
+    encoder.close()
+    flac = Conditioner(loaded, NAME).latents(Voice("v1", references=(tmp_path / "0.flac",)))
+    wav = Conditioner(loaded, NAME).latents(make_voice(tmp_path, pcm, rate=24000))
+    assert torch.allclose(flac.gpt_cond_latent, wav.gpt_cond_latent, atol=1e-3)
+    assert torch.allclose(flac.speaker_embedding, wav.speaker_embedding, atol=1e-3)
+    (tmp_path / "0.flac").write_bytes(b"fLaC and nothing more")
+    with pytest.raises(InvalidRequest) as caught:
+        Conditioner(loaded, NAME).latents(Voice("v1", references=(tmp_path / "0.flac",)))
+    assert caught.value.param == "audio_sample"
 
 
 def test_latents_are_kept_in_memory_and_on_the_volume(loaded: LoadedXtts, tmp_path: Path) -> None:

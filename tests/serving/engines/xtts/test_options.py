@@ -6,13 +6,30 @@ from serving.engines.xtts.options import PREFILL_TOKENS, SLOTS, XttsOptions
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 1)
 
 
+SLOT = 132_000_000
+
+
+@pytest.fixture(autouse=True)
+def _gpu_with_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * 10**9, 80 * 10**9))
+
+
 @pytest.mark.parametrize(("device", "kind"), [(CPU, "cpu"), (CUDA, "cuda")])
 def test_the_device_decides_how_much_is_done_at_a_time_unless_told(device: torch.device, kind: str) -> None:
-    limits = XttsOptions().limits(device)
+    limits = XttsOptions().limits(device, SLOT)
     assert (limits.slots, limits.prefill_tokens) == (SLOTS[kind], PREFILL_TOKENS[kind])
-    told = XttsOptions(slots=3, queue=5, queue_age_s=7.0).limits(device)
+    told = XttsOptions(slots=3, queue=5, queue_age_s=7.0).limits(device, SLOT)
     assert (told.slots, told.queue, told.queue_age_s) == (3, 5, 7.0)
     assert told.prefill_tokens == limits.prefill_tokens
+
+
+@pytest.mark.parametrize(("free", "slots"), [(24 * 10**9, 64), (8 * 10**9, 30), (100 * 10**6, 1)])
+def test_a_small_gpu_gets_the_slots_that_half_of_its_free_memory_holds(
+    free: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * 10**9))
+    assert XttsOptions().limits(CUDA, SLOT).slots == slots
+    assert XttsOptions(slots=200).limits(CUDA, SLOT).slots == 200
 
 
 @pytest.mark.parametrize(
