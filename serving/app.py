@@ -69,7 +69,7 @@ def _scale(settings: Settings) -> dict[str, Any]:
             initial_replicas=max(1, low),  # an installation that scales to zero proves its weights once
             max_replicas=high,
             target_ongoing_requests=max(1.0, settings.limits.ongoing_per_replica / 2),
-            # Ray's default delays took 40 s from 1 to 3 ready replicas, these 5 s.
+            # With Ray's defaults the decision for more replicas takes 40 s; see docs/performance.md.
             metrics_interval_s=1.0,
             look_back_period_s=2.0,
             upscale_delay_s=1.0,
