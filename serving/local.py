@@ -156,12 +156,15 @@ def _cluster(settings: Settings) -> Iterator[None]:
             raise
         raise EngineError("Ray did not start within its 30 s: this machine is too busy; try again") from error
     try:
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": settings.http.host, "port": settings.http.port},
-            # The controller repeats every failure as pages of traces: `_cause` finds the sentence among them.
-            logging_config={"log_level": "CRITICAL", "enable_access_log": False},
-        )
+        try:
+            serve.start(
+                proxy_location="HeadOnly",
+                http_options={"host": settings.http.host, "port": settings.http.port},
+                # The controller repeats every failure as pages of traces: `_cause` finds the sentence among them.
+                logging_config={"log_level": "CRITICAL", "enable_access_log": False},
+            )
+        except TimeoutError as error:
+            raise EngineError("Ray Serve did not start within its 60 s: this machine is too busy; try again") from error
         yield
     finally:
         # Ray reports the end of Serve's own controller as a failure: noise that would only alarm.
