@@ -148,10 +148,16 @@ def test_a_sentence_that_just_ended_has_no_row_to_give(decoder: Decoder, ahead: 
     assert (sentence.finish, sentence.tokens, sentence.saved) == ("stop", tokens, None)
 
 
-def test_a_runaway_that_nobody_has_heard_is_spoken_once_more_with_another_seed(decoder: Decoder) -> None:
+def test_a_runaway_that_nobody_has_heard_is_spoken_once_more_with_another_seed(decoder: Decoder, ahead: int) -> None:
     rows = Rows(decoder)
     neighbour, runaway = rows.submit(TEXTS[1], SAMPLED, 4), rows.submit(TEXTS[0], SAMPLED, 3)
     runaway.max_tokens = 10
+    while not runaway.attempt:
+        assert runaway.tokens < 10
+        rows.turns(1)
+    assert (runaway.tokens, runaway.row) == (0, None)
+    rows.turns(1)
+    assert runaway.tokens == 2 - ahead  # none of the first attempt, whose last step may just have arrived
     rows.finish(runaway, neighbour)
     assert runaway.attempt == 1
     finish, latents = spoken(rows, runaway)
@@ -218,9 +224,8 @@ def test_after_forgetting_all_rows_are_free_and_clean(decoder: Decoder) -> None:
     rows.turns(4)
     rows.cache.keys[:, :, 20] = torch.inf
     rows.decoding.forget()
-    for sentence in gone:
-        assert sentence.row is None
-        rows.scheduler.remove(sentence.request)
+    assert [sentence.row for sentence in gone] == [None, None]
+    rows.scheduler.requests.clear()
     newcomers = [rows.submit(TEXTS[seed], SAMPLED, seed) for seed in (2, 3)]
     rows.finish(*newcomers)
     for seed, sentence in zip((2, 3), newcomers, strict=True):
@@ -237,8 +242,7 @@ def test_a_step_reads_the_rows_and_positions_in_use_and_hardly_more(decoder: Dec
 
     rows = Rows(decoder, step=step)
     assert not rows.decoding.step()
-    sentences = [rows.submit(text) for text in TEXTS[:2]]
-    rows.finish(*sentences)
+    rows.finish(*[rows.submit(text) for text in TEXTS[:2]])
     rows.turns(1)
     assert not rows.decoding.step()
     assert {count for count, _ in asked} == {1, 2}

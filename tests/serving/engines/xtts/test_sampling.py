@@ -28,6 +28,7 @@ def random_options(rows: int, seed: int, vocabulary: int = VOCABULARY) -> Sampli
     top_k[::2] = torch.randint(1, 60, (len(top_k[::2]),), generator=random)
     top_p = uniform(0.01, 1.0)
     top_p[::3] = 1.0
+    top_p[1::50] = 0.0
     return SamplingRows(
         temperature=uniform(0.05, 2.0),
         top_k=top_k,

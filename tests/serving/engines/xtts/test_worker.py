@@ -10,7 +10,7 @@ from serving.engines.xtts.decoder import Decoder
 from serving.engines.xtts.sentence import Request
 from serving.engines.xtts.vocoder import Vocoder
 from serving.errors import EngineError, NotFound, Overloaded, Unavailable
-from tests.factories.sentences import WAIT_S
+from tests.factories.sentences import WAIT_S, Listener
 from tests.serving.engines.xtts.workbench import TEXT, Device, Held
 
 Start = Callable[..., Device]
@@ -123,7 +123,11 @@ def test_a_voice_that_cannot_be_had_ends_its_own_request_which_is_forgotten_at_o
     assert isinstance(reason, expected)
     assert (reason is error) is isinstance(error, NotFound)
     assert forgotten.wait(WAIT_S)
-    assert device.submit()[1].wait_for_end() is None
+    _, neighbour = device.submit(*[TEXT] * 5)
+    neighbour.wait_for_chunk()
+    device.condition_error = error
+    assert device.submit()[1].wait_for_end()
+    assert neighbour.wait_for_end() is None
 
 
 def test_more_requests_than_may_wait_are_refused_but_nobody_who_has_begun(start: Start) -> None:
@@ -150,22 +154,50 @@ def test_a_departed_request_is_out_of_its_row_a_turn_later(start: Start) -> None
     assert not listener.ended
 
 
-def test_who_departs_while_waiting_is_never_decoded_nor_counted(start: Start) -> None:
-    device = start(slots=1, queue=1)
+def test_who_departs_before_its_turn_is_never_decoded(start: Start) -> None:
+    device = start()
     with Held(device):
         request, listener = device.submit()
         request.departed = True
         _, other = device.submit()
     assert other.wait_for_end() is None
     assert request.sentences[0].tokens == 0
-    speaking, first = device.submit(*[TEXT] * 50)
-    first.wait_for_chunk()
-    waiting, _ = device.submit()
+    assert listener.chunks == []
+
+
+def test_who_departs_makes_room_for_who_comes_in_the_same_moment(start: Start) -> None:
+    device = start(slots=1, queue=1)
+    newcomers: list[Listener] = []
+
+    def change_places() -> None:
+        waiting.departed = True
+        newcomers.append(device.submit()[1])
+
     with Held(device):
-        waiting.departed = speaking.departed = True
-        _, newcomer = device.submit()
-    assert newcomer.wait_for_end() is None
-    assert not listener.chunks
+        (_, speaking), (waiting, _) = device.submit(), device.submit(begun=True)
+        device.during_step = change_places
+    assert speaking.wait_for_end() is None
+    assert newcomers[0].wait_for_end() is None
+    assert waiting.sentences[0].tokens == 0
+
+
+def test_a_listener_who_comes_back_as_the_worker_goes_to_rest_is_noticed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "UNHEARD_S", 0.5)
+    device = start()
+    turn = device.vocoding.turn
+
+    def listen_when_nothing_is_left_to_do(*, wait: bool) -> bool:
+        worked = turn(wait=wait)
+        for request in device.scheduler.requests:
+            if not worked and not device.scheduler.active:
+                request.heard_s = request.delivered_s
+                device.worker.wake()
+        return worked
+
+    monkeypatch.setattr(device.vocoding, "turn", listen_when_nothing_is_left_to_do)
+    assert device.submit(*[TEXT] * 3)[1].wait_for_end() is None
 
 
 def test_unheard_audio_pauses_the_work_until_somebody_listens(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,25 +234,17 @@ def test_closing_ends_everything_and_nothing_is_taken_afterwards(start: Start) -
         assert isinstance(listener.wait_for_end(), Unavailable)
         assert listener.ends == 1
     assert isinstance(call.result(WAIT_S), Unavailable)
-    with pytest.raises(Unavailable, match="closed"):
-        device.call(lambda: None)
     device.worker.wake()
     device.close()
 
 
-def test_an_idle_worker_closes_at_once_however_often_it_was_woken(start: Start) -> None:
-    device = start()
-    for _ in range(1000):
-        device.worker.wake()
-    device.close()
-    assert not device.worker.alive
-    assert device.worker.stuck_s == 0.0
-
-
-def test_a_turn_that_goes_on_for_long_can_be_seen(start: Start) -> None:
+def test_a_long_turn_can_be_seen_and_an_idle_worker_closes_however_often_it_was_woken(start: Start) -> None:
     device = start()
     with Held(device):
         before = device.worker.stuck_s
         assert 0.0 < before < device.worker.stuck_s
+    for _ in range(1000):
+        device.worker.wake()
     device.close()
+    assert not device.worker.alive
     assert device.worker.stuck_s == 0.0

@@ -27,20 +27,25 @@ TEXT = "A sentence to speak."
 
 
 class Device:
-    """A worker with all that it works on. ``step_error``, once set, is what the next step raises."""
+    """A worker with all that it works on.
+
+    Once set, ``step_error`` is what the next step raises, ``condition_error`` what the next voice does;
+    ``during_step`` is called in the next step.
+    """
 
     def __init__(self, decoder: Decoder, loaded: LoadedXtts, slots: int = 4, queue: int = 100) -> None:
         self._decoder = decoder
         self._loaded = loaded
         self.step_error: Exception | None = None
+        self.during_step: Callable[[], object] | None = None
         self.condition_error: Exception | None = None
         self.scheduler = Scheduler(Limits(slots, 10_000, queue))
         self.cache = SlotCache(decoder.shape, slots, CPU, torch.float32)
         self.decoding = Decoding(decoder, self.scheduler, self.cache, self._step)
         vocoder = Vocoder.from_generator(loaded.model.hifigan_decoder.waveform_decoder, CPU)
-        vocoding = Vocoding(vocoder, self.scheduler, self.decoding.latents, 24000)
+        self.vocoding = Vocoding(vocoder, self.scheduler, self.decoding.latents, 24000)
         self.worker = Worker(
-            "test", CPU, self.scheduler, self.decoding, vocoding, self._condition, lambda request: SAMPLING
+            "test", CPU, self.scheduler, self.decoding, self.vocoding, self._condition, lambda request: SAMPLING
         )
 
     def submit(self, *texts: str, seed: int = 1, begun: bool = False) -> tuple[Request, Listener]:
@@ -71,6 +76,9 @@ class Device:
         return self._loaded.speakers["Ada"]
 
     def _step(self, cache: SlotCache, rows: int, positions: int) -> torch.Tensor:
+        function, self.during_step = self.during_step, None
+        if function:
+            function()
         error, self.step_error = self.step_error, None
         if error:
             raise error
