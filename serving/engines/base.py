@@ -31,8 +31,8 @@ FinishReason = Literal["stop", "length"]
 class Voice:
     """Who speaks: a preset of the model, or a reference to clone.
 
-    ``references`` are recordings of it: WAV files, or anything that FFmpeg decodes; ``conditioning`` is the directory in
-    which the engine may keep what it computes from them (``<model>@<revision>.safetensors``).
+    ``references`` are recordings of it: WAV files, or anything that FFmpeg decodes; ``conditioning`` is the directory
+    in which the engine may keep what it computes from them (``<model>@<revision>.safetensors``).
     """
 
     id: str
