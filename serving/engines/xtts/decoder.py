@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from serving.engines.linear import Linear
 from serving.engines.xtts.cache import DecoderShape, SlotCache
-from serving.engines.xtts.linear import Linear
 from serving.engines.xtts.sampling import SamplingRows, sample
 
 

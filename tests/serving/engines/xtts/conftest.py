@@ -10,12 +10,6 @@ from serving.engines.xtts.decoder import Decoder
 from tests.factories.xtts import cached_checkpoint
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Workers of pytest-xdist that each take all cores wait for each other."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def loaded() -> LoadedXtts:
     return load_checkpoint(cached_checkpoint(), torch.device("cpu"))

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from serving.engines.xtts import linear
-from serving.engines.xtts.linear import Linear, can_pack
+from serving.engines import linear
+from serving.engines.linear import Linear, can_pack
 
 WIDE, OUT = 256, 384
 
