@@ -65,7 +65,7 @@ class ContentEncoder:
         expected = model.state_dict()
         if projection is not None:
             expected |= projection.state_dict(prefix="final_proj.")
-        check_tensors(path, tensors, expected)
+        check_tensors(path, tensors, {key: like.shape for key, like in expected.items()})
         weights = to_float32({key: tensors[key] for key in expected}, device)
         if projection is not None:
             _fill(projection, {name: weights.pop(f"final_proj.{name}") for name in ("weight", "bias")}, dtype)

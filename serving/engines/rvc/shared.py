@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,14 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return {str(key): tensor for key, tensor in state.items()}
 
 
-def check_tensors(path: Path, tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
-    """Raise ModelFilesError unless ``tensors`` of ``path`` has all keys of ``expected``, with its shapes and finite."""
-    for key, like in expected.items():
+def check_tensors(path: Path, tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise ModelFilesError unless ``tensors`` of ``path`` has all keys of ``shapes``, so shaped and finite."""
+    for key, shape in shapes.items():
         if key not in tensors:
-            raise ModelFilesError(f"{path} lacks {key} (shape {list(like.shape)}); {PULL}")
-        if tensors[key].shape != like.shape:
+            raise ModelFilesError(f"{path} lacks {key} (shape {list(shape)}); {PULL}")
+        if list(tensors[key].shape) != list(shape):
             raise ModelFilesError(
-                f"{path}: {key} has shape {list(tensors[key].shape)} instead of {list(like.shape)}; {PULL}"
+                f"{path}: {key} has shape {list(tensors[key].shape)} instead of {list(shape)}; {PULL}"
             )
         if not tensors[key].sum(dtype=torch.float32).isfinite():
             raise ModelFilesError(f"{path}: {key} has values that are not finite; {PULL}")
