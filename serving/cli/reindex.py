@@ -12,7 +12,10 @@ def register(app: typer.Typer) -> None:
 
 
 def reindex(data: Data = None) -> None:
-    """Rebuild the voice table from the files on the volume."""
+    """Rebuild the tables of voices and conversion models from the files on the volume."""
+    from serving.store.conversion_models import ConversionModelStore
+
     with voice_store(settings_with(data)) as voices:
         count = voices.reindex()
-    typer.echo(f"{count} voices")
+        models = ConversionModelStore(voices.volume, voices.database).reindex()
+    typer.echo(f"{count} voices, {models} conversion models")

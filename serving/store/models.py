@@ -71,6 +71,7 @@ class ModelStore:
     def publish(self, kind: str, name: str, revision: str, facts: Mapping[str, object]) -> Iterator[Path]:
         """Yield a directory to fill with the model's files; then it gets a manifest, is published and promoted.
 
+        ``facts`` are read when the block has ended, so it may still complete them.
         Raises Conflict if the revision exists and StorageError if the volume refuses; nothing is left then.
         """
         target = self._path(kind, name, revision)

@@ -48,8 +48,8 @@ class VoiceStore:
     """The voices of one volume and its database."""
 
     def __init__(self, volume: Volume, database: Database) -> None:
-        self._volume = volume
-        self._database = database
+        self.volume = volume
+        self.database = database
 
     def add(
         self,
@@ -86,7 +86,7 @@ class VoiceStore:
 
     def get(self, tenant: str, key: str) -> VoiceProfile:
         """The voice with id or name ``key``; raises NotFound."""
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             row = session.scalars(select(VoiceRow).where(_matches(tenant, key))).one_or_none()
         if row is None:
             raise _not_found(key)
@@ -95,18 +95,18 @@ class VoiceStore:
     def list(self, tenant: str) -> builtins.list[VoiceProfile]:
         """The tenant's voices, oldest first."""
         query = select(VoiceRow).where(VoiceRow.tenant == safe_name(tenant, "tenant"))
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             rows = session.scalars(query.order_by(VoiceRow.created_at, VoiceRow.id)).all()
         return [self._profile(row) for row in rows]
 
     def delete(self, tenant: str, key: str) -> None:
         """Forget the voice with id or name ``key``; raises NotFound. A synthesis that has its files open finishes."""
         query = delete(VoiceRow).where(_matches(tenant, key)).returning(VoiceRow.id)
-        with self._database.session() as session:
+        with self.database.session() as session:
             voice_id = session.scalars(query).one_or_none()
         if voice_id is None:
             raise _not_found(key)
-        self._volume.discard(self._volume.voice(tenant, voice_id))
+        self.volume.discard(self.volume.voice(tenant, voice_id))
 
     def reindex(self) -> int:
         """Rebuild the table from the profiles on the volume; returns the number of voices.
@@ -114,9 +114,9 @@ class VoiceStore:
         Rows without a directory go, directories without a row get one. A profile that cannot be read, or whose name
         another voice of the tenant has, is logged and left alone.
         """
-        paths = (self._volume.root / "voices").glob(f"*/*/{PROFILE}")
+        paths = (self.volume.root / "voices").glob(f"*/*/{PROFILE}")
         found = [voice for path in paths if (voice := read_profile(path)) is not None]
-        with self._database.session() as session:
+        with self.database.session() as session:
             known = self._drop_lost(session)
             for voice in sorted(found, key=lambda voice: voice.created_at):
                 if voice.id not in known:
@@ -125,12 +125,12 @@ class VoiceStore:
 
     def _refuse_taken(self, voice: VoiceFile) -> None:
         query = select(VoiceRow.id).where(VoiceRow.tenant == voice.tenant, VoiceRow.name == voice.name)
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             if session.scalars(query).first() is not None:
                 raise _taken(voice)
 
     def _publish(self, voice: VoiceFile, references: Sequence[bytes]) -> None:
-        with self._volume.publish(self._volume.voice(voice.tenant, voice.id)) as staging:
+        with self.volume.publish(self.volume.voice(voice.tenant, voice.id)) as staging:
             (staging / "reference").mkdir()
             (staging / "conditioning").mkdir()
             for index, wav in enumerate(references):
@@ -140,32 +140,32 @@ class VoiceStore:
     def _record(self, voice: VoiceFile) -> None:
         """Insert the row, or discard the published directory."""
         try:
-            with self._database.session() as session:
+            with self.database.session() as session:
                 session.add(_row(voice))
         except BaseException as error:
             taken = isinstance(error, IntegrityError)
             if taken and self._is_recorded(voice):
                 return  # a reindex came between and was faster
             with suppress(StorageError):
-                self._volume.discard(self._volume.voice(voice.tenant, voice.id))
+                self.volume.discard(self.volume.voice(voice.tenant, voice.id))
             if taken:
                 raise _taken(voice) from error
             raise
 
     def _is_recorded(self, voice: VoiceFile) -> bool:
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             return session.get(VoiceRow, voice.id) is not None
 
     def _drop_lost(self, session: Session) -> set[str]:
         """Delete the rows whose directory is gone; the ids of the others."""
         rows = session.scalars(select(VoiceRow)).all()
-        known = {row.id for row in rows if self._volume.voice(row.tenant, row.id).is_dir()}
+        known = {row.id for row in rows if self.volume.voice(row.tenant, row.id).is_dir()}
         lost = [row.id for row in rows if row.id not in known]
         session.execute(delete(VoiceRow).where(VoiceRow.id.in_(lost)))  # by statement: another reindex may be faster
         return known
 
     def _profile(self, row: VoiceRow) -> VoiceProfile:
-        directory = self._volume.voice(row.tenant, row.id)
+        directory = self.volume.voice(row.tenant, row.id)
         return VoiceProfile(
             id=row.id,
             tenant=row.tenant,
