@@ -67,10 +67,11 @@ class Vocoding:
 
     def turn(self, *, wait: bool) -> bool:
         """Make one batch, hand over what has arrived; with ``wait``, all of it. False if there was nothing to do."""
+        silent = self._end_silent()
         batch = self._choose()
         if batch:
             self._make(batch)
-        busy = bool(batch or self._made)
+        busy = bool(silent or batch or self._made)
         while self._made and (wait or self._made[0].audio.ready):
             self._arrive(self._made.popleft())
         return busy
@@ -78,6 +79,14 @@ class Vocoding:
     def forget(self) -> None:
         """Drop what is on its way."""
         self._made.clear()
+
+    def _end_silent(self) -> bool:
+        """Complete sentences so short and so fast that not a frame is left of them; False if there was none."""
+        silent = [s for s in self._scheduler.speaking() if s.finish and not s.request.grid.total(s.tokens)]
+        for sentence in silent:
+            sentence.complete = True
+            sentence.request.hand_over()
+        return bool(silent)
 
     def _choose(self) -> list[tuple[Sentence, Window]]:
         """The most urgent window that is ready, and others of its length.
@@ -93,12 +102,7 @@ class Vocoding:
             if due > latest:
                 break
             window = self._window(sentence)
-            if window is None:
-                if sentence.finish and not sentence.request.grid.total(sentence.tokens):
-                    sentence.complete = True  # so short and so fast that not a frame is left of it
-                    sentence.request.hand_over()
-                continue
-            if ready and window.length != ready[0][1].length:
+            if window is None or (ready and window.length != ready[0][1].length):
                 continue
             ready.append((sentence, window))
             if len(ready) * window.length >= self._batch_frames:
@@ -141,7 +145,8 @@ class Vocoding:
             return
         chunk = SpeechChunk(pcm, self._sample_rate, *self._usage(made))
         sentence.chunks.append(replace(chunk, finish_reason=sentence.finish) if made.ends else chunk)
-        sentence.complete = made.ends
+        if made.ends:
+            sentence.complete, sentence.latents = True, None
         self.audio_s += chunk.seconds
         request.hand_over()
 

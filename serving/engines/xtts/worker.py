@@ -128,12 +128,12 @@ class Worker:
                 self._decoding.suspend(ahead)
             entering = [sentence for sentence in self._scheduler.admit() if self._prepare(sentence)]
             self._decoding.start(entering, self._sampling)
-            stepped = self._decoding.step()
-            spoke = self._vocoding.turn(wait=not stepped)
+            decoding = bool(self._scheduler.active)  # a step that ends the last of them may let others in
+            spoke = self._vocoding.turn(wait=not self._decoding.step())
         except Exception as error:  # noqa: BLE001 it is the requests'
             self._give_up(error)
             return True
-        return worked or stepped or spoke or bool(entering) or any(r.departed for r in self._scheduler.requests)
+        return worked or decoding or spoke or bool(entering) or any(r.departed for r in self._scheduler.requests)
 
     def _take_arrived(self) -> None:
         while self._arrived:

@@ -150,6 +150,25 @@ def test_a_sentence_too_fast_to_leave_a_frame_ends_without_a_chunk(speaker: Spea
     assert not listener.chunks
 
 
+def test_a_silent_sentence_counts_as_work_for_it_lets_others_follow(speaker: Speaker) -> None:
+    request, _ = speaker.request("No.", "And more.", speed=4.0)
+    speaker.decode(request.sentences[0], 2, finish=True)
+    assert speaker.vocoding.turn(wait=True)
+    assert request.current == 1
+    assert not speaker.vocoding.turn(wait=True)
+
+
+def test_a_sentence_that_has_become_audio_keeps_no_latents(speaker: Speaker) -> None:
+    request, _ = speaker.request("A sentence.", "Another.")
+    for sentence in request.sentences:
+        sentence.latents = torch.zeros(TOKENS, 64)
+    speaker.decode(request.sentences[0], TOKENS, finish=True)
+    speaker.decode(request.sentences[1], 8)
+    speaker.speak()
+    assert request.sentences[0].latents is None
+    assert request.sentences[1].latents is not None
+
+
 def broken_off(request: Request) -> None:
     request.departed = request.ended = True
 

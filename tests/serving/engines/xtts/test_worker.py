@@ -10,7 +10,7 @@ from serving.engines.xtts.decoder import Decoder
 from serving.engines.xtts.sentence import Request
 from serving.engines.xtts.vocoder import Vocoder
 from serving.errors import EngineError, NotFound, Overloaded, Unavailable
-from tests.factories.sentences import WAIT_S, Listener
+from tests.factories.sentences import WAIT_S, Listener, make_request
 from tests.serving.engines.xtts.workbench import TEXT, Device, Held
 
 Start = Callable[..., Device]
@@ -39,6 +39,19 @@ def test_requests_are_spoken_to_their_end_and_then_forgotten(start: Start) -> No
     assert device.call(lambda: None) is None
     assert device.scheduler.requests == []
     assert len(device.scheduler.finished) == 3
+
+
+def test_a_step_that_frees_the_only_row_is_followed_by_another_turn(start: Start) -> None:
+    device = start(slots=1)
+    listener = Listener()
+    too_fast = make_request(TEXT, TEXT, deliver=listener, speed=200.0)  # not a frame is left of it
+    device.worker.submit(too_fast, begun=False)
+    assert listener.wait_for_end() is None
+    with Held(device):
+        request, listener = device.submit()
+        request.sentences[0].max_tokens = 5  # a runaway before anything is heard: it begins again
+    assert listener.wait_for_end() is None
+    assert [chunk.finish_reason for chunk in listener.chunks] == ["length"]
 
 
 def test_calls_run_on_the_thread_between_turns_and_tell_how_they_ended(start: Start) -> None:
