@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serving.errors import ConfigurationError, StorageError, Unavailable
 from serving.store.database import Database
-from serving.store.records import VoiceRow
+from serving.store.records import Base, VoiceRow
 from tests.serving.store import writers
 
 
@@ -34,7 +34,7 @@ def test_migrating_an_empty_database_makes_the_tables_and_may_be_repeated(databa
     database.migrate()
     with database.session() as session:
         assert session.scalars(select(VoiceRow.id)).all() == ["voice_1"]
-    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", "voices"}
+    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", *Base.metadata.tables}
     database.close()
 
 
