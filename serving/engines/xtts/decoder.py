@@ -200,7 +200,7 @@ class Decoder:
         options = SamplingRows(*(getattr(cache.sampling, name)[rows] for name in SamplingRows.__slots__))
         tokens = sample(self._head(latents), cache.seen[rows], step, options)
         kept = tokens.clamp(min=0)
-        cache.seen[index, kept] = True
+        cache.seen[rows].scatter_(1, kept[:, None], value=True)  # [index, kept] = True would read the host's memory
         cache.token[rows] = kept
         cache.step[rows] = (step + 1).clamp(max=self.shape.max_audio)
         return tokens

@@ -35,6 +35,7 @@ class GraphedStep:
         self._cache = cache
         self._sizes = [*(rows for rows in ROWS if rows < cache.slots), cache.slots]
         self._pool: Any = torch.cuda.graph_pool_handle()
+        self._stream: Any = torch.cuda.Stream(decoder.device)  # one for all: cuBLAS keeps a workspace for each
         self._graphs: dict[tuple[int, int], tuple[Any, torch.Tensor]] = {}
         with torch.inference_mode(), torch.cuda.device(decoder.device):
             self._capture_all()
@@ -64,13 +65,12 @@ class GraphedStep:
         Raises RuntimeError when the graph does not choose the tokens that the decoder chooses.
         """
         before = self._cache.counters()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             for _ in range(WARM_UPS):
                 self._cache.revert(before)
                 expected = self._decoder.step(self._cache, rows, positions)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self._stream)
         self._cache.revert(before)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
