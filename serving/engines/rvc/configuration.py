@@ -30,7 +30,7 @@ Kernel = Annotated[int, Field(ge=1, le=128)]
 class RvcConfig(BaseModel):
     """One voice. The released variants differ in ``version``, ``f0``, ``sample_rate`` and the upsampling only.
 
-    ``f0``: the voice is told the pitch. ``speakers``: rows of its speaker table, of which most voices train the first alone.
+    ``f0``: the voice is told the pitch. ``speakers``: rows of its speaker table; most train but the first.
     ``embedder``: the content encoder it was trained with, as Applio names it.
     """
 

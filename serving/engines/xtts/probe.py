@@ -15,11 +15,11 @@ from functools import partial
 import torch
 
 from serving.engines.base import Sampling
+from serving.engines.hifigan import Convolution, Stage
 from serving.engines.linear import Linear
 from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.decoder import Block, Decoder, Embeddings, Norm, Prompt
 from serving.engines.xtts.sampling import SamplingRows, sample
-from serving.engines.xtts.vocoder import Convolution, Stage
 
 CPU = torch.device("cpu")
 PERIOD = 65_537

@@ -1,86 +1,22 @@
-"""coqui's HiFi-GAN generator as plain functions: weight norm folded, several windows at a time.
-
-Everything is two-dimensional with a height of 1 and channels last. On one CPU core (AVX-512, float32, full width) that
-is 1.1 to 1.3 times as fast as ``conv1d``, for which oneDNN reorders every activation twice.
-"""
+"""coqui's HiFi-GAN generator as plain functions: weight norm folded, several windows at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch.nn import functional
 
+from serving.engines.hifigan import Convolution, Precision, Stage, context_of, convolutions
 from serving.engines.xtts.frames import FrameGrid, Window
 from serving.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from TTS.vocoder.models.hifigan_generator import HifiganGenerator
 
-Precision = Literal["tf32", "float32", "float16"]
-"""Never bfloat16: its noise floor (35 to 49 dB below the audio) may be heard."""
-
-SLOPE = 0.1
-"""Of every leaky ReLU but the last, which has torch's default; HifiganGenerator.forward of coqui-tts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """Keeps the length (so an output depends on ``padding`` inputs on each side), or, transposed, multiplies it."""
-
-    weight: torch.Tensor
-    """[out, in, 1, width], or [in, out, 1, width] where it is transposed."""
-
-    bias: torch.Tensor | None
-    padding: int
-    dilation: int
-    stride: int
-
-    @classmethod
-    def of(cls, layer: Any, device: torch.device, dtype: torch.dtype) -> Convolution:
-        """A copy of one of coqui's one-dimensional layers, its weight norm worked out."""
-        weight = layer.weight.detach().to(device, dtype)[:, :, None].clone(memory_format=torch.channels_last)
-        bias = None if layer.bias is None else layer.bias.detach().to(device, dtype, copy=True)
-        return cls(weight, bias, layer.padding[0], layer.dilation[0], layer.stride[0])
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(x, self.weight, self.bias, padding=(0, self.padding), dilation=(1, self.dilation))
-
-    def transposed(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.conv_transpose2d(
-            x, self.weight, self.bias, stride=(1, self.stride), padding=(0, self.padding)
-        )
-
-
-Block = tuple[tuple[Convolution, Convolution], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One upsampling, and the residual blocks whose mean is its result."""
-
-    upsampling: Convolution
-    blocks: tuple[Block, ...]
-
-    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
-        """The inputs (both ends included) that outputs ``first`` to ``last`` depend on."""
-        reach = max(sum(one.padding + two.padding for one, two in block) for block in self.blocks)
-        up = self.upsampling
-        behind = up.weight.shape[-1] - 1 - up.padding
-        return math.ceil((first - reach - behind) / up.stride), (last + reach + up.padding) // up.stride
-
-    def __call__(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        x = self.upsampling.transposed(functional.leaky_relu_(x, SLOPE))
-        if condition is not None:
-            x += condition
-        total = _residual(x, self.blocks[0])
-        for block in self.blocks[1:]:
-            total += _residual(x, block)
-        return total.div_(len(self.blocks))
+__all__ = ["Precision", "Vocoder"]
 
 
 class Vocoder:
@@ -102,7 +38,7 @@ class Vocoder:
         self._precision = precision
         self.device = first.weight.device
         self.hop = math.prod(stage.upsampling.stride for stage in stages)
-        self.context = self._context()
+        self.context = context_of(first, self._stages, last)
 
     @classmethod
     def from_generator(
@@ -154,7 +90,7 @@ class Vocoder:
 
         ``embedding`` [batch, 512, 1] are the speakers'. Samples within ``context`` frames of a cut are not to be used.
         """
-        with torch.inference_mode(), self._convolutions():
+        with torch.inference_mode(), convolutions(self.device, self._precision):
             if self.device.type == "cpu":  # one by one: a batch outgrows the caches
                 return torch.cat([self._audio(*pair) for pair in zip(frames.split(1), embedding.split(1), strict=True)])
             return self._audio(frames, embedding)
@@ -168,32 +104,3 @@ class Vocoder:
         for at, stage in enumerate(self._stages):
             x = stage(x, conditions[at] if conditions else None)
         return self._last(functional.leaky_relu_(x).float()).tanh_()[:, 0, 0]
-
-    def _convolutions(self) -> contextlib.AbstractContextManager[None]:
-        """cuDNN set to the precision, for this call only."""
-        if self.device.type != "cuda":
-            return contextlib.nullcontext()
-        cudnn = torch.backends.cudnn
-        flags: contextlib.AbstractContextManager[None] = cudnn.flags(
-            enabled=True,
-            benchmark=cudnn.benchmark,
-            benchmark_limit=cudnn.benchmark_limit,
-            deterministic=cudnn.deterministic,
-            allow_tf32=self._precision == "tf32",
-        )
-        return flags
-
-    def _context(self) -> int:
-        first, last = -self._last.padding, self.hop - 1 + self._last.padding
-        for stage in reversed(self._stages):
-            first, last = stage.inputs_of(first, last)
-        return max(-first, last) + self._first.padding
-
-
-def _residual(x: torch.Tensor, block: Block) -> torch.Tensor:
-    """``x`` through one residual block; ``x`` itself is left as it is."""
-    for one, two in block:
-        inner = one(functional.leaky_relu(x, SLOPE))
-        inner = two(functional.leaky_relu_(inner, SLOPE))
-        x = inner.add_(x)
-    return x
