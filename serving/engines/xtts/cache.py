@@ -6,6 +6,7 @@ last active row fills, so that a step always works on the first rows: no indices
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ class DecoderShape:
 
 @dataclass(frozen=True, slots=True)
 class SavedRow:
-    """One sequence taken out of its row: what it had in every tensor of the cache, cut to its length."""
+    """A sequence out of its row: what it had in each tensor of the cache, of keys and values what was in use."""
 
     tensors: tuple[torch.Tensor, ...]
 
@@ -71,8 +72,8 @@ class SlotCache:
             return torch.zeros(slots, *sizes, dtype=dtype, device=device)
 
         sizes = (shape.layers, slots, shape.positions, shape.heads, shape.head_size)
-        self.keys = _zeros(sizes, dtype, device)
-        self.values = _zeros(sizes, dtype, device)
+        self._make = functools.partial(_zeros, sizes, dtype, device)
+        self.keys, self.values = self._make(), self._make()
         self.latents = torch.empty(slots, shape.max_audio + 1, shape.channels, device=device)
         self.length = rows(torch.int64)
         self.step = rows(torch.int64)
@@ -125,10 +126,17 @@ class SlotCache:
         for rows, tensor in zip(self._rows(length), saved.tensors, strict=True):
             rows[row] = tensor
 
-    def clear(self, rows: slice = slice(None)) -> None:
+    def clear(self, rows: slice) -> None:
         """Forget keys and values that are not finite: masked or not, they would spoil what comes into their rows."""
         self.keys[:, rows] = 0
         self.values[:, rows] = 0
+
+    def reset(self) -> None:
+        """``clear`` all rows, on a CPU without touching their memory; on a GPU in place, where graphs refer to it."""
+        if self.keys.device.type == "cpu":
+            self.keys, self.values = self._make(), self._make()
+        else:
+            self.clear(slice(None))
 
     def counters(self) -> tuple[torch.Tensor, ...]:
         """A copy of all that a step changes and the next step does not overwrite, for ``revert``."""

@@ -59,8 +59,10 @@ class Decoding:
             ]
             first = len(self._scheduler.active)
             for sentence, prompt in zip(group, prompts, strict=True):
+                options = sampling(sentence.request)
                 sentence.position = prompt.length
-                self._cache.begin(self._take_row(sentence), sampling(sentence.request), sentence.seed)
+                sentence.greedy = options.top_k == 1
+                self._cache.begin(self._take_row(sentence), options, sentence.seed)
             self._launch(self._decoder.prefill(prompts, self._cache, first), group)
 
     def step(self) -> bool:
@@ -118,7 +120,7 @@ class Decoding:
         for sentence in self._scheduler.active:
             sentence.row = None
         self._scheduler.active.clear()
-        self._cache.clear()
+        self._cache.reset()
 
     def _take_row(self, sentence: Sentence) -> int:
         sentence.row = len(self._scheduler.active)
@@ -130,9 +132,7 @@ class Decoding:
 
     def _take(self, sentence: Sentence, token: int) -> None:
         if token < 0:
-            assert sentence.row is not None
-            self._cache.clear(slice(sentence.row, sentence.row + 1))
-            self.release(sentence)
+            self._scrub(sentence)
             sentence.request.fail(EngineError("the decoder's output is not finite; the weights or the device are bad"))
             return
         sentence.tokens += 1
@@ -142,10 +142,17 @@ class Decoding:
         elif sentence.tokens >= sentence.max_tokens:
             self._end_runaway(sentence)
 
+    def _scrub(self, sentence: Sentence) -> None:
+        """Release ``sentence`` and clear what it has left, also where a step that was launched before wrote it."""
+        assert sentence.row is not None
+        self._cache.clear(slice(sentence.row, sentence.row + 1))
+        self.release(sentence)
+        if self._ahead:
+            self._cache.clear(slice(len(self._scheduler.active), None))
+
     def _end_runaway(self, sentence: Sentence) -> None:
         """It has no end in sight: try once more with another seed while nobody has heard it, else cut it here."""
-        greedy = sentence.request.asked.sampling.top_k == 1
-        if sentence.attempt == 0 and not sentence.heard and not greedy:
+        if sentence.attempt == 0 and not sentence.heard and not sentence.greedy:
             logger.info("a sentence of %d characters did not end and is spoken again", len(sentence.piece.text))
             self.release(sentence)
             sentence.restart()

@@ -100,6 +100,8 @@ class Sentence:
     offset_s: float
     max_tokens: int
     attempt: int = 0
+    greedy: bool = False
+    """The next token is always the most probable: another seed would change nothing."""
     row: int | None = None
     position: int = 0
     """Cached positions, counting the step that was launched last."""

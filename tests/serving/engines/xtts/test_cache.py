@@ -144,7 +144,7 @@ def test_cleared_rows_do_not_spoil_what_comes_into_them(decoder: Decoder) -> Non
         both = steps(decoder, cache, 2, 6)
         assert torch.equal(both[0], tokens)
         assert torch.equal(both[1], tokens) is not spoilt
-        cache.clear()
+        cache.reset()
         assert not cache.keys.any()
         assert not cache.values.any()
 

@@ -218,6 +218,20 @@ def test_a_token_that_is_not_finite_fails_its_own_request_and_nobody_in_that_row
             assert same(spoken(rows, sentence), alone(decoder, TEXTS[seed], SAMPLED, seed))
 
 
+def test_a_row_that_it_has_left_meanwhile_is_cleaned_as_well(decoder: Decoder) -> None:
+    """One step late, a sequence may have moved between the step that spoilt it and the look at its token."""
+    rows = Rows(decoder, slots=3)
+    sentences = [rows.submit(TEXTS[seed], SAMPLED, seed) for seed in range(3)]
+    rows.turns(5)
+    spoilt = sentences[2]
+    rows.cache.values[:, 2, 40] = torch.nan
+    rows.decoding.release(sentences[0])  # its listener left; the last row takes its place
+    assert spoilt.row == 0
+    rows.turns(3)
+    assert spoilt.request.ended
+    assert rows.cache.values[:, len(rows.scheduler.active) :].isfinite().all()
+
+
 def test_after_forgetting_all_rows_are_free_and_clean(decoder: Decoder) -> None:
     rows = Rows(decoder, slots=2)
     gone = [rows.submit(text) for text in TEXTS[:2]]

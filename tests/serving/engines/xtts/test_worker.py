@@ -100,7 +100,7 @@ def test_a_device_that_cannot_even_free_a_row_ends_everything_and_the_worker(
     start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     device = start(slots=1)
-    monkeypatch.setattr(device.cache, "clear", lambda *_: 1 / 0)
+    monkeypatch.setattr(device.cache, "reset", lambda: 1 / 0)
     with Held(device):
         (_, begun), (_, waiting) = device.submit(), device.submit()
         device.step_error = RuntimeError("CUDA error")
