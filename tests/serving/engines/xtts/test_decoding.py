@@ -218,7 +218,8 @@ def test_a_token_that_is_not_finite_fails_its_own_request_and_nobody_in_that_row
             assert same(spoken(rows, sentence), alone(decoder, TEXTS[seed], SAMPLED, seed))
 
 
-def test_a_row_that_it_has_left_meanwhile_is_cleaned_as_well(decoder: Decoder) -> None:
+@pytest.mark.parametrize("ahead", [1], indirect=True)
+def test_a_row_that_it_has_left_meanwhile_is_cleaned_as_well(decoder: Decoder, ahead: int) -> None:
     """One step late, a sequence may have moved between the step that spoilt it and the look at its token."""
     rows = Rows(decoder, slots=3)
     sentences = [rows.submit(TEXTS[seed], SAMPLED, seed) for seed in range(3)]
@@ -226,6 +227,7 @@ def test_a_row_that_it_has_left_meanwhile_is_cleaned_as_well(decoder: Decoder) -
     spoilt = sentences[2]
     rows.cache.values[:, 2, 40] = torch.nan
     rows.decoding.release(sentences[0])  # its listener left; the last row takes its place
+    rows.scheduler.remove(sentences[0].request)
     assert spoilt.row == 0
     rows.turns(3)
     assert spoilt.request.ended
