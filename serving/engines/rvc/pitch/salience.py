@@ -12,26 +12,29 @@ REACH = 4
 """Bins on each side that the mean about the strongest one takes in."""
 
 
-def cents(bins: torch.Tensor) -> torch.Tensor:
-    """Cents above 10 Hz of bin numbers, float32."""
-    return 20 * bins.to(torch.float32) + FIRST_CENTS
+def cents(device: torch.device) -> torch.Tensor:
+    """Cents above 10 Hz of the bins of RMVPE and CREPE, float32 [360]."""
+    return 20 * torch.arange(BINS, device=device, dtype=torch.float32) + FIRST_CENTS
 
 
-def decode(salience: torch.Tensor, threshold: float) -> torch.Tensor:
+def decode(salience: torch.Tensor, threshold: float, scale: torch.Tensor | None = None) -> torch.Tensor:
     """Hz [...] of ``salience`` [..., 360]: about its strongest bin; 0 where that is not above ``threshold``."""
     strongest, centre = salience.max(-1)
-    return torch.where(strongest > threshold, frequency_about(salience, centre), 0)
+    return torch.where(strongest > threshold, frequency_about(salience, centre, scale), 0)
 
 
-def frequency_about(salience: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def frequency_about(salience: torch.Tensor, centre: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Tensor:
     """Hz [...]: the mean of the bins within 4 of bin ``centre`` [...], weighted by ``salience`` [..., 360].
 
-    f = 10 * 2^(cents / 1200); at the ends of the scale the window is narrower. Nothing but zeros gives 0.
+    f = 10 * 2^(cents / 1200), cents by ``scale`` [360] or ``cents``; at the ends of the scale the window is narrower.
+    Nothing but zeros gives 0.
     """
+    scale = cents(salience.device) if scale is None else scale
     reach = torch.arange(-REACH, REACH + 1, device=salience.device)
     bins = centre[..., None] + reach
-    inside = (bins >= 0) & (bins < salience.shape[-1])
-    weights = salience.float().gather(-1, bins.clamp(0, salience.shape[-1] - 1)) * inside
+    inside = (bins >= 0) & (bins < BINS)
+    bins = bins.clamp(0, BINS - 1)
+    weights = salience.float().gather(-1, bins) * inside
     total = weights.sum(-1)
-    mean = (weights * cents(bins)).sum(-1) / total.clamp(min=1e-30)
+    mean = (weights * scale[bins]).sum(-1) / total.clamp(min=1e-30)
     return torch.where(total > 0, 10 * torch.exp2(mean / 1200), 0)

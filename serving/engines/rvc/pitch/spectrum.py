@@ -46,7 +46,7 @@ class LogMel:
 
     def __call__(self, audio: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
         """float32 [B, bands, frames] of ``audio`` [B, samples]; beyond an item's own frames it means nothing."""
-        padded = reflect_pad(audio, lengths, self.pad, self.pad)
+        padded = reflect_pad(audio, lengths, self.pad, max(self.pad, WINDOW - self.pad - audio.shape[1]))
         spectrum = torch.stft(padded, WINDOW, HOP, window=self.window, center=False, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square() + self.epsilon
         return torch.log((self.basis @ power.sqrt()).clamp(min=1e-5))
@@ -55,8 +55,7 @@ class LogMel:
 def reflect_pad(signal: torch.Tensor, lengths: Sequence[int], left: int, right: int) -> torch.Tensor:
     """``signal`` [B, ..., size] -> [B, ..., left + size + right], mirrored at the start and at each item's own end.
 
-    As numpy's "reflect", which goes back and forth where there is more to fill than to mirror. What lies more than
-    ``right`` beyond an item's end means nothing.
+    As numpy's "reflect", which goes back and forth where there is more to fill than to mirror.
     """
     last = torch.tensor(lengths, device=signal.device)[:, None] - 1
     period = (2 * last).clamp(min=1)
