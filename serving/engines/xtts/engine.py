@@ -33,6 +33,7 @@ from serving.engines.xtts.device import select_device
 from serving.engines.xtts.frames import FrameGrid
 from serving.engines.xtts.graphs import stepper
 from serving.engines.xtts.options import XttsOptions
+from serving.engines.xtts.ranges import check_ranges
 from serving.engines.xtts.scheduler import UNHEARD_S, Scheduler
 from serving.engines.xtts.sentence import Request, split
 from serving.engines.xtts.text import TextFrontEnd
@@ -118,15 +119,22 @@ class XttsEngine(SpeechEngine):
         return self._info
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
+        check_ranges(request)
         language = self._text.language(request.language)
         pieces = await asyncio.to_thread(self._text.pieces, request.text, language)
         arriving: asyncio.Queue[SpeechChunk | BaseException | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(item: SpeechChunk | BaseException | None) -> None:
+            if not _tell(loop, arriving.put_nowait, item):
+                work.departed = True  # with its event loop
+
         work = Request(
             request,
             language,
             secrets.randbits(32) if request.seed is None else request.seed,
             FrameGrid.of(self._loaded.config.model_args, request.speed),
-            _delivery(arriving),
+            deliver,
         )
         split(work, pieces, self._decoder.shape.max_audio)
         self._worker.submit(work, begun=request.begun)
@@ -134,9 +142,7 @@ class XttsEngine(SpeechEngine):
             while (item := await arriving.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
-                paused = work.unheard_s >= UNHEARD_S
-                work.heard_s += item.seconds
-                if paused:
+                if _hear(work, item) >= UNHEARD_S:
                     self._worker.wake()
                 yield item
         finally:
@@ -147,7 +153,7 @@ class XttsEngine(SpeechEngine):
     async def synthesize(self, request: SpeechRequest) -> Audio:
         """All of ``request`` at once; the same samples as ``stream`` gives piece by piece."""
         chunks = [chunk.pcm async for chunk in self.stream(request)]
-        return Audio(np.concatenate(chunks), self._info.sample_rate)
+        return Audio(np.concatenate([np.zeros(0, np.float32), *chunks]), self._info.sample_rate)
 
     async def prepare(self, voice: Voice) -> None:
         await self._call(functools.partial(self._conditioner.latents, voice))
@@ -243,17 +249,20 @@ def _make_cache(shape: DecoderShape, slots: int, device: torch.device, dtype: to
         ) from error
 
 
-def _delivery(
-    arriving: asyncio.Queue[SpeechChunk | BaseException | None],
-) -> Callable[[SpeechChunk | BaseException | None], None]:
-    """What the engine's thread calls to put something into a queue of this event loop."""
-    loop = asyncio.get_running_loop()
-    return lambda item: _tell(loop, arriving.put_nowait, item)
+def _hear(work: Request, chunk: SpeechChunk) -> float:
+    """Note that the consumer took ``chunk``; returns the most audio that the worker may have seen unheard before.
+
+    What was delivered is read last: the worker may deliver at any moment, and then pause for it.
+    """
+    before = work.heard_s
+    work.heard_s = before + chunk.seconds
+    return work.delivered_s - before
 
 
-def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], item: object) -> None:
-    """Call ``function`` on ``loop``, unless that is gone, and whoever waited with it."""
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], item: object) -> bool:
+    """Call ``function`` on ``loop``; False if that is gone, and whoever waited with it."""
     try:
         loop.call_soon_threadsafe(function, item)
     except RuntimeError:
-        return
+        return False
+    return True

@@ -25,7 +25,7 @@ from serving.errors import EngineError, KubevoiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-Call = tuple[Callable[[], object], Callable[[BaseException | None], None]]
+Call = tuple[Callable[[], object], Callable[[BaseException | None], object]]
 
 
 class Worker:
@@ -63,7 +63,7 @@ class Worker:
         """Speak ``request``; it is told of everything by its ``deliver``. Raises Unavailable once closed."""
         self._put(self._arrived, (request, begun))
 
-    def call(self, function: Callable[[], object], done: Callable[[BaseException | None], None]) -> None:
+    def call(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
         """Run ``function`` on the thread at its next turn; ``done`` gets its error, or None."""
         self._put(self._calls, (function, done))
 

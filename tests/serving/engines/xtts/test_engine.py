@@ -12,6 +12,9 @@ import torch
 
 from serving.engines.base import Pcm, Sampling, SpeechChunk, SpeechRequest, Voice
 from serving.engines.xtts import XttsEngine, XttsOptions
+from serving.engines.xtts.engine import _hear
+from serving.engines.xtts.frames import FrameGrid
+from serving.engines.xtts.sentence import Request
 from serving.errors import (
     ConfigurationError,
     EngineError,
@@ -234,6 +237,39 @@ async def test_audio_that_nobody_takes_is_not_made_without_bound(
     assert difference(np.concatenate(heard), expected) <= 1e-5
 
 
+def test_a_listener_whose_event_loop_is_gone_has_left(engine: XttsEngine) -> None:
+    loop = asyncio.new_event_loop()
+    stream = engine.stream(request(LONG * 5))
+    loop.run_until_complete(anext(stream))
+    loop.close()
+    asyncio.run(idle(engine))
+
+
+class DeliveredAsItIsHeard(Request):
+    """Another second comes at the worst moment: while a chunk is being taken."""
+
+    @property
+    def heard_s(self) -> float:
+        return self._heard_s
+
+    @heard_s.setter
+    def heard_s(self, value: float) -> None:
+        self.delivered_s += 1.0
+        self._heard_s = value
+
+
+def test_what_comes_while_a_chunk_is_taken_is_seen_as_the_worker_saw_it() -> None:
+    work = DeliveredAsItIsHeard(request(), "en", 1, FrameGrid(()), lambda _: None)
+    work.delivered_s = 59.5
+    assert _hear(work, SpeechChunk(np.zeros(24000, np.float32), 24000)) == 60.5
+
+
+async def test_speech_too_short_and_too_fast_for_a_frame_is_empty_audio(engine: XttsEngine) -> None:
+    spoken = await engine.synthesize(request(speed=1000.0))
+    assert spoken.pcm.dtype == np.float32
+    assert not len(spoken.pcm)
+
+
 async def test_a_listener_that_leaves_frees_its_slots(engine: XttsEngine) -> None:
     expected = await audio(engine, request())
     async with contextlib.aclosing(engine.stream(request(LONG * 5))) as stream:
@@ -309,6 +345,8 @@ async def idle(engine: XttsEngine) -> None:
         ({"text": "Bylo 12.", "language": "cs"}, InvalidRequest, "input"),
         ({"voice": Voice("v", preset="Nobody")}, NotFound, "voice"),
         ({"voice": Voice("v")}, InvalidRequest, "voice"),
+        ({"speed": 0.0}, InvalidRequest, "speed"),
+        ({"sampling": Sampling(top_k=-5)}, InvalidRequest, "top_k"),
     ],
 )
 async def test_bad_requests_name_their_field_and_spare_the_next_one(
