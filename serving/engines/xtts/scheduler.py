@@ -9,6 +9,7 @@ No tensors here: the worker does what this decides.
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections import deque
@@ -84,7 +85,7 @@ class Scheduler:
         free = self.limits.slots - len(self.active)
         left = self.limits.prefill_tokens
         chosen: list[Sentence] = []
-        for sentence in sorted(self._waiting(), key=_decode_due)[:free]:
+        for sentence in heapq.nsmallest(free, self._waiting(), _decode_due) if free else ():
             left -= 0 if sentence.saved else CONDITIONING + len(sentence.piece.tokens)
             if left < 0 and chosen:
                 break
@@ -95,11 +96,11 @@ class Scheduler:
         """An active sentence that should make room: all rows are taken and one far less urgent than it waits."""
         if len(self.active) < self.limits.slots:
             return None
-        waiting = min(map(_decode_due, self._waiting()), default=None)
         ahead = max(self.active, key=_decode_due)
-        if waiting is None or ahead.decode_due - max(waiting, time.monotonic()) < AHEAD_S:
+        latest = ahead.decode_due - AHEAD_S
+        if latest < time.monotonic():
             return None
-        return ahead
+        return ahead if any(sentence.decode_due <= latest for sentence in self._waiting()) else None
 
     def latest_due(self) -> float:
         """What is due after this can wait: infinity, unless a listener is about to hear nothing."""
@@ -111,14 +112,17 @@ class Scheduler:
         """Sentences with something decoded and not all of it made audio, of requests that can take audio."""
         for request in self.requests:
             if request.unheard_s < UNHEARD_S:
-                yield from (s for s in request.sentences[request.current :] if s.tokens and not s.complete)
+                yield from (s for s in self._near(request) if s.tokens and not s.complete)
 
     def _waiting(self) -> Iterator[Sentence]:
-        """Sentences that may enter the decoder: not too far beyond the one that is heard."""
+        """Sentences that may enter the decoder."""
         for request in self.requests:
             if request.unheard_s < UNHEARD_S:
-                near = request.sentences[request.current : request.current + self.limits.slots]
-                yield from (s for s in near if s.row is None and s.finish is None)
+                yield from (s for s in self._near(request) if s.row is None and s.finish is None)
+
+    def _near(self, request: Request) -> list[Sentence]:
+        """The sentences not too far beyond the one that is heard: no others are worked on."""
+        return request.sentences[request.current : request.current + self.limits.slots]
 
 
 def _untouched(sentence: Sentence) -> bool:
