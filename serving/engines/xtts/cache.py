@@ -16,6 +16,9 @@ import torch
 from serving.engines.base import Sampling
 from serving.engines.xtts.sampling import SamplingRows
 
+MIN_TEMPERATURE = 1e-6
+"""Divided by less, logits outgrow float32; the most probable token is all that is left long before."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
@@ -93,11 +96,12 @@ class SlotCache:
         """Make ``row`` ready for a new sequence; every field of ``sampling`` is set.
 
         Token 1 counts as seen from the start, because coqui fills the prompt's places with it before it penalises.
+        Everything is filled in: to assign a number to one element, a GPU would wait for the host.
         """
         assert sampling.temperature is not None
         assert sampling.top_k is not None
         values = {
-            "temperature": sampling.temperature,
+            "temperature": max(sampling.temperature, MIN_TEMPERATURE),
             "top_k": min(sampling.top_k or self.shape.vocabulary, self.shape.vocabulary),  # 0 is no limit, as in coqui
             "top_p": sampling.top_p,
             "repetition_penalty": sampling.repetition_penalty,
@@ -105,12 +109,12 @@ class SlotCache:
             "seed": seed % 2**62,
         }
         for name, value in values.items():
-            getattr(self.sampling, name)[row] = value
-        self.length[row] = 0
-        self.step[row] = 0
-        self.seen[row] = False
-        self.seen[row, 1] = True
-        self.seen[row, self.shape.start_audio] = True
+            getattr(self.sampling, name)[row].fill_(value)
+        self.length[row].fill_(0)
+        self.step[row].fill_(0)
+        self.seen[row].fill_(False)
+        for token in (1, self.shape.start_audio):
+            self.seen[row, token].fill_(True)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a sequence of ``length`` cached positions from row to row."""

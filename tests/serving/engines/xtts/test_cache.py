@@ -127,6 +127,16 @@ def test_options_beyond_what_there_is_mean_no_limit(decoder: Decoder) -> None:
     assert len(chosen) == 1
 
 
+def test_however_cold_the_most_probable_token_is_chosen(decoder: Decoder) -> None:
+    chosen = set()
+    for options in (Sampling(1.0, 1, 1.0, 1.0), Sampling(1e-4, 50, 1.0, 1.0), Sampling(1e-40, 50, 1.0, 1.0)):
+        cache = make_cache(decoder)
+        cache.begin(0, options, 3)
+        decoder.prefill([prompt(12)], cache, 0)
+        chosen.add(tuple(steps(decoder, cache, 1, 20)[0].tolist()))
+    assert len(chosen) == 1
+
+
 def test_cleared_rows_do_not_spoil_what_comes_into_them(decoder: Decoder) -> None:
     expected = make_cache(decoder)
     begin(decoder, expected, 0, WILD, letters=8)

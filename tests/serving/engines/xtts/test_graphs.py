@@ -78,6 +78,15 @@ def test_a_step_neither_waits_for_the_host_nor_reads_its_memory(
     assert reads.found == []
 
 
+def test_a_row_begins_without_waiting_for_the_host(decoder: Decoder) -> None:
+    with FakeTensorMode():
+        cache = SlotCache(decoder.shape, 2, GPU, torch.bfloat16)
+        with HostReads() as reads:
+            cache.begin(1, SAMPLED, 3)
+    assert reads.calls > 10
+    assert reads.found == []
+
+
 def test_what_reads_the_host_s_memory_is_noticed() -> None:
     with FakeTensorMode():
         seen, index = torch.zeros(3, 4, dtype=torch.bool, device=GPU), torch.arange(3, device=GPU)
