@@ -82,7 +82,10 @@ class XttsSettings(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     fallback_cpu: bool = Field(False, description="Serve on the CPU when the GPU is missing or fails its probe")
     slots: int | None = Field(
-        None, ge=1, le=256, description="Sentences decoded at a time; empty means 64 on a GPU and 8 on the CPU"
+        None,
+        ge=1,
+        le=256,
+        description="Sentences decoded at a time; empty means 8 on the CPU, on a GPU 64 or what half its free memory holds",
     )
     queue: int = Field(256, ge=1, description="Requests that may wait for a slot in one replica; more get 429")
     queue_age_s: float = Field(
