@@ -85,7 +85,7 @@ class XttsSettings(Section):
         None,
         ge=1,
         le=256,
-        description="Sentences decoded at a time; empty means 8 on the CPU, on a GPU 64 or what half its free memory holds",
+        description="Sentences decoded at once; empty is 8 on the CPU, on a GPU 64 or what half its free memory holds",
     )
     queue: int = Field(256, ge=1, description="Requests that may wait for a slot in one replica; more get 429")
     queue_age_s: float = Field(
