@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 
 from serving.audio.wav import riff_chunks
+
+Bytes = bytes | mmap.mmap
+"""A file's bytes, read or mapped."""
 
 # kbit/s by the header's bitrate index, layer III: ISO 11172-3 and its low sampling frequencies, ISO 13818-3.
 _MPEG1_KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -14,13 +18,13 @@ _MP3_RATES = (44100, 48000, 32000)
 _OPEN_WAV_SIZE = 0x7FFFF000
 
 
-def wav_is_torn(data: bytes) -> bool:
+def wav_is_torn(data: Bytes) -> bool:
     """Whether the data chunk of a WAV file declares more bytes than there are."""
     sizes = [(start, size) for name, start, size in riff_chunks(data) if name == b"data"]
     return any(start + size > len(data) and size < _OPEN_WAV_SIZE for start, size in sizes)
 
 
-def ogg_is_torn(data: bytes) -> bool:
+def ogg_is_torn(data: Bytes) -> bool:
     """Whether the last page of an Ogg file is incomplete (RFC 3533, section 6)."""
     page = data.rfind(b"OggS")
     if page < 0 or page + 27 > len(data):
@@ -42,7 +46,7 @@ def mp3_frame_size(frame: bytes) -> int:
     return (144 if mpeg1 else 72) * kbits * 1000 // sample_rate + (frame[2] >> 1 & 1)
 
 
-def mp3_declares_length(data: bytes) -> bool:
+def mp3_declares_length(data: Bytes) -> bool:
     """Whether an MP3's first frame is a Xing, Info or VBRI header, which counts the frames that follow."""
     start = 0
     while data[start : start + 3] == b"ID3" and start + 10 <= len(data):

@@ -20,6 +20,7 @@ from serving.audio.wav import wav_header
 from serving.errors import EngineError
 
 OUTPUT_RATE = 24000
+"""Hz of speech, whatever the engine's rate is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,26 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """A format that clients may ask for; ``codec`` is None for raw samples after ``header``."""
+    """A format that clients may ask for; ``codec`` is None for raw samples, ``riff`` when a WAV header comes first.
+
+    ``rates`` are the sample rates in Hz that its codec knows, rising; empty when it takes any.
+    """
 
     name: str
     media_type: str
     codec: Codec | None = None
-    header: bytes = b""
+    riff: bool = False
+    rates: tuple[int, ...] = ()
+
+    def takes(self, rate: int) -> bool:
+        """Whether audio of ``rate`` Hz can be in this format."""
+        return not self.rates or rate in self.rates
+
+    def nearest_rate(self, rate: int) -> int:
+        """``rate`` where the format takes it, else the next higher one, so that nothing is lost."""
+        if self.takes(rate):
+            return rate
+        return next((each for each in self.rates if each > rate), self.rates[-1])
 
 
 _MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {}, {"id3v2_version": "0", "write_xing": "0"})
@@ -53,15 +68,18 @@ _FLAC = Codec(
     "flac", "flac", "s16", 0, {"compression_level": "2", "lpc_type": "levinson"}, {"metadata_header_padding": "0"}
 )
 
+_MPEG_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+
 FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
     {
         each.name: each
         for each in (
-            AudioFormat("mp3", "audio/mpeg", _MP3),
-            AudioFormat("opus", "audio/ogg;codecs=opus", _OPUS),
-            AudioFormat("aac", "audio/aac", _AAC),
+            AudioFormat("mp3", "audio/mpeg", _MP3, rates=_MPEG_RATES),
+            AudioFormat("opus", "audio/ogg;codecs=opus", _OPUS, rates=_OPUS_RATES),
+            AudioFormat("aac", "audio/aac", _AAC, rates=_MPEG_RATES),
             AudioFormat("flac", "audio/flac", _FLAC),
-            AudioFormat("wav", "audio/wav", header=wav_header(OUTPUT_RATE)),
+            AudioFormat("wav", "audio/wav", riff=True),
             AudioFormat("pcm", "audio/pcm"),
         )
     }
@@ -69,15 +87,21 @@ FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
 
 
 class Encoder:
-    """Encodes one stream to ``format`` (a key of FORMATS) at 24 kHz mono.
+    """Encodes one stream to ``format`` (a key of FORMATS), mono at ``sample_rate`` Hz, which the format takes.
 
     Audio waits at most for its codec's frame (100 ms or less, plus 50 ms when it has to be resampled). What ``encode``
     and ``finish`` return, joined, is a whole file; ``wav`` has the sizes of a stream of unknown length.
     """
 
-    def __init__(self, format: str) -> None:  # noqa: A002 - the contract's word
+    def __init__(self, format: str, sample_rate: int = OUTPUT_RATE) -> None:  # noqa: A002 - the contract's word
         spec = FORMATS[format]
-        self._writer: _Writer | None = _CodecWriter(spec.codec) if spec.codec else _RawWriter(spec.header)
+        assert spec.takes(sample_rate), f"{format} at {sample_rate} Hz"
+        self._writer: _Writer | None = (
+            _CodecWriter(spec.codec, sample_rate)
+            if spec.codec
+            else _RawWriter(wav_header(sample_rate) if spec.riff else b"")
+        )
+        self._output_rate = sample_rate
         self._resampler: StreamResampler | None = None
         self._input_rate = 0
         # A cancelled request closes while its last encode still runs in a thread; freed under it, ffmpeg would crash.
@@ -93,7 +117,7 @@ class Encoder:
         with self._lock:
             assert self._writer is not None, "the encoder is closed"
             if self._resampler is None:
-                self._resampler = StreamResampler(sample_rate, OUTPUT_RATE)
+                self._resampler = StreamResampler(sample_rate, self._output_rate)
                 self._input_rate = sample_rate
             assert sample_rate == self._input_rate, "the sample rate changed within a stream"
             return self._writer.write(self._resampler.push(chunk_pcm))
@@ -140,7 +164,8 @@ class _RawWriter:
 
 
 class _CodecWriter:
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, sample_rate: int) -> None:
+        self._rate = sample_rate
         self._sink = _Sink()
         self._samples = 0
         self._container: OutputContainer = av.open(
@@ -151,13 +176,13 @@ class _CodecWriter:
             container_options={"fflags": "+bitexact", **codec.muxer_options},
         )
         stream = self._container.add_stream(
-            codec.encoder, rate=OUTPUT_RATE, options=dict(codec.encoder_options), layout="mono"
+            codec.encoder, rate=sample_rate, options=dict(codec.encoder_options), layout="mono"
         )
         assert isinstance(stream, AudioStream)
         self._stream = stream
         self._stream.format = codec.sample_format
         if codec.bit_rate:
-            self._stream.bit_rate = codec.bit_rate
+            self._stream.bit_rate = min(codec.bit_rate, 4 * sample_rate)  # low rates have no room for more
         self._container.start_encoding()
 
     def write(self, pcm: Pcm) -> bytes:
@@ -178,8 +203,8 @@ class _CodecWriter:
         sample_format = self._stream.format.name
         samples = to_int16(pcm) if sample_format == "s16" else np.clip(pcm, -1.0, 1.0).astype(np.float32)
         frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout="mono")
-        frame.sample_rate = OUTPUT_RATE
-        frame.time_base = Fraction(1, OUTPUT_RATE)
+        frame.sample_rate = self._rate
+        frame.time_base = Fraction(1, self._rate)
         frame.pts = self._samples
         self._samples += len(pcm)
         return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,7 @@ def _samples(form: bytes, raw: bytes) -> Audio:
     return Audio(to_float32(samples).reshape(-1, channels).mean(axis=1, dtype=np.float32), sample_rate)
 
 
-def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def riff_chunks(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, int, int]]:
     """``(name, start, declared size)`` of the chunks of a WAV file; nothing when ``data`` is not one."""
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.audio import decode as decode_module
+from serving.audio import reading
 from serving.audio.decode import decode
 from serving.audio.encode import FORMATS, Encoder
 from serving.audio.pcm import Audio, Pcm
@@ -306,13 +306,13 @@ def test_of_a_two_hour_mp3_no_more_than_the_limit_is_decoded_and_in_bounded_memo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decoded: list[int] = []
-    mono = decode_module._mono
+    mono = reading._mono
 
     def counted(frame: av.AudioFrame, sample_rate: int, param: str) -> Pcm:
         decoded.append(frame.samples)
         return mono(frame, sample_rate, param)
 
-    monkeypatch.setattr(decode_module, "_mono", counted)
+    monkeypatch.setattr(reading, "_mono", counted)
     data = long_mp3()
     assert len(data) > 7_000_000
 

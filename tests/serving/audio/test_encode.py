@@ -46,6 +46,39 @@ def test_media_types_are_those_of_the_openai_api() -> None:
 
 
 @ALL
+@pytest.mark.parametrize("rate", [8000, 16000, 24000, 32000, 40000, 44100, 48000])
+def test_a_stream_has_the_rate_that_it_was_made_for(name: str, rate: int) -> None:
+    output = FORMATS[name].nearest_rate(rate)
+    assert output == rate or (output > rate and rate not in FORMATS[name].rates)
+    encoder = Encoder(name, output)
+    data = encoder.encode(tone(440, 2.0, rate), rate) + encoder.finish()
+    if name == "pcm":
+        pcm, found = to_float32(np.frombuffer(data, "<i2")), output
+    else:
+        pcm, found = decode_any(data)
+    assert found == (48000 if name == "opus" else output)
+    if name in ("wav", "pcm", "flac"):
+        assert len(pcm) == 2 * output
+    middle = pcm[found // 2 : -found // 2]
+    assert dominant_frequency(middle, found) == pytest.approx(440, abs=2)
+    assert rms(middle) == pytest.approx(0.3 / 2**0.5, rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "taken"),
+    [
+        ("opus", 40000, 48000),
+        ("opus", 44100, 48000),
+        ("mp3", 40000, 44100),
+        ("mp3", 96000, 48000),
+        ("wav", 40000, 40000),
+    ],
+)
+def test_a_format_that_does_not_know_a_rate_takes_the_next_higher(name: str, asked: int, taken: int) -> None:
+    assert FORMATS[name].nearest_rate(asked) == taken
+
+
+@ALL
 @pytest.mark.parametrize("rate", [24000, 22050, 48000])
 def test_a_tone_keeps_duration_pitch_and_level(name: str, rate: int) -> None:
     data = encoded(name, np.array_split(tone(440, 3.0, rate), 30), rate)
