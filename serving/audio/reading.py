@@ -29,6 +29,9 @@ _MOST_CHANNELS = 6
 # appear on the way (flv, mpegts), for which PyAV's demuxer reads outside its table of streams.
 _CONTAINERS = "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,eac3,flac,matroska,mov,mp3,ogg,tta,w64,wav,wv"
 
+# The demuxers of these two go back to what they have read.
+_LIVE_CONTAINERS = ",".join(name for name in _CONTAINERS.split(",") if name not in ("ape", "wv"))
+
 # What PyAV raises on bad bytes besides FFmpegError: times without a base, unknown sample formats and layouts.
 DAMAGE = (av.FFmpegError, ArithmeticError, ValueError, RuntimeError, LookupError)
 
@@ -145,7 +148,7 @@ def _open(source: Source, *, live: bool) -> InputContainer:
         mode="r",
         metadata_errors="replace",
         container_options={
-            "format_whitelist": _CONTAINERS,
+            "format_whitelist": _LIVE_CONTAINERS if live else _CONTAINERS,
             "protocol_whitelist": "none",
             "codec_whitelist": _audio_decoders(),
             **(_LIVE if live else {}),

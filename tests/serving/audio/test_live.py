@@ -24,10 +24,12 @@ RATE = 24000
 SECONDS = 8.0
 
 
-def muxed(container: str, codec: str, pcm: Pcm, rate: int = RATE, **options: str) -> bytes:
+def muxed(container: str, codec: str, pcm: Pcm, rate: int = RATE, bits: int = 0, **options: str) -> bytes:
     sink = io.BytesIO()
     with av.open(sink, mode="w", format=container, container_options=options) as file:
         stream: Any = file.add_stream(codec, rate=rate, layout="mono")
+        if bits:
+            stream.bit_rate = bits
         frame = av.AudioFrame.from_ndarray(pcm[None], format="fltp", layout="mono")
         frame.sample_rate = rate
         to_codec = av.AudioResampler(format=stream.codec_context.format.name, layout="mono", rate=rate)
@@ -49,7 +51,9 @@ STREAMABLE = {
     "fragmented mp4": muxed("mp4", "aac", SOUND, movflags="frag_keyframe+empty_moov+default_base_moof"),
     "aiff": muxed("aiff", "pcm_s16be", SOUND),
     "au": muxed("au", "pcm_s16be", SOUND),
-    "mp3 with a picture": b"ID3\x04\x00\x00\x00\x04\x00\x00" + bytes(4 << 14) + muxed("mp3", "libmp3lame", SOUND),
+    "mp3 with a picture": b"ID3\x04\x00\x00\x00\x04\x00\x00"
+    + bytes(4 << 14)
+    + muxed("mp3", "libmp3lame", SOUND, bits=128_000),
 }
 
 
