@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from tests.factories.rvc_model import ReferenceVoice, Source
 
@@ -30,7 +31,6 @@ CHANNELS = {"full": (192, 192, 768, 2, 6), "tiny": (16, 32, 64, 2, 2)}
 """inter, hidden, filter, heads, layers."""
 
 SPEAKERS = {"full": 109, "tiny": 5}
-POST_STD = 0.05
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,9 @@ def _liven(model: ReferenceVoice) -> None:
             parameter.uniform_(0.7, 1.3)
         elif name.endswith("beta"):
             parameter.normal_(std=0.2)
-        elif ".post." in name:
-            parameter.normal_(std=POST_STD)
+    for name, layer in model.flow.named_modules():
+        if isinstance(layer, nn.Conv1d):
+            _he(name, layer)
     for name, layer in model.dec.named_modules():
         if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
             _he(name, layer)
@@ -168,9 +169,10 @@ def _he(name: str, layer: Any) -> None:
     """He's scale; the weight-normed ones get it through the parametrization."""
     shape = layer.weight.shape
     inputs = (shape[0] / layer.stride[0] if layer.transposed else shape[1]) * shape[2]
-    gain = 0.7 if name.startswith("resblocks") else 0.1 if name == "conv_post" else 1
+    gains = {"resblocks": 0.7, "conv_post": 0.06, "flows": 0.5}
+    gain = gains.get(name.split(".", maxsplit=1)[0], 1)
     weight = torch.randn(shape) * gain * math.sqrt(2 / inputs)
-    if name.startswith(("ups", "resblocks")):
+    if is_parametrized(layer):
         layer.weight = weight
     else:
         layer.weight.copy_(weight)

@@ -1,0 +1,96 @@
+"""RVC's decoder: HiFi-GAN, told the harmonic source at each of its rates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from serving.engines.hifigan import Convolution, Precision, Stage, context_of, convolutions
+from serving.engines.rvc.configuration import RvcConfig
+from serving.engines.rvc.layers import Linear, Weights, image
+
+TILE = 256
+"""Frames that a CPU decodes at a time: memory stays flat, and the context costs a tenth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Keeps no state. ``hop`` is its samples per frame, ``context`` the frames on each side that a frame depends on."""
+
+    first: Convolution
+    speaker: Linear
+    stages: tuple[Stage, ...]
+    sources: tuple[Convolution, ...]
+    last: Convolution
+    precision: Precision
+
+    @classmethod
+    def of(cls, weights: Weights, config: RvcConfig, precision: Precision) -> Decoder:
+        """With weights in half precision for "float16", but for the last layer's."""
+        dtype = torch.float16 if precision == "float16" else torch.float32
+        half = {key: tensor.to(dtype) for key, tensor in weights.items() if key.startswith("dec.")}
+        count = len(config.resblock_kernels)
+        blocks = [
+            tuple(
+                (
+                    _convolution(half, f"dec.resblocks.{at}.convs1.{layer}", dilation),
+                    _convolution(half, f"dec.resblocks.{at}.convs2.{layer}"),
+                )
+                for layer, dilation in enumerate(config.resblock_dilations[at % count])
+            )
+            for at in range(count * len(config.upsample_rates))
+        ]
+        stages = tuple(
+            Stage(_upsampling(half, f"dec.ups.{at}", rate), tuple(blocks[at * count : (at + 1) * count]))
+            for at, rate in enumerate(config.upsample_rates)
+        )
+        sources = (
+            tuple(_source(half, f"dec.noise_convs.{at}", stride) for at, stride in enumerate(config.source_strides))
+            if config.f0
+            else ()
+        )
+        last = Convolution.plain(weights["dec.conv_post.weight"], None, 3)
+        speaker = Linear.of(weights, "dec.cond")
+        return cls(_convolution(half, "dec.conv_pre"), speaker, stages, sources, last, precision)
+
+    @property
+    def hop(self) -> int:
+        return math.prod(stage.upsampling.stride for stage in self.stages)
+
+    @property
+    def context(self) -> int:
+        """10 to 13 in the released variants. The source's own context is less: half of a stage's step."""
+        return context_of(self.first, self.stages, self.last)
+
+    def __call__(self, z: torch.Tensor, source: torch.Tensor | None, speaker: torch.Tensor) -> torch.Tensor:
+        """Audio [B, T * hop] in -1..1, float32, of ``z`` [B, T, channels], ``source`` [B, T * hop] and ``speaker``.
+
+        Samples within ``context`` frames of a cut are not to be used.
+        """
+        dtype = self.first.weight.dtype
+        x = self.first(image(z).to(dtype))
+        x += self.speaker(speaker)[:, :, None, None].to(dtype)
+        wave = None if source is None else source[:, None, None].to(dtype, memory_format=torch.channels_last)
+        with convolutions(z.device, self.precision):
+            for at, stage in enumerate(self.stages):
+                x = stage(x, None if wave is None else self.sources[at](wave))
+            return self.last(functional.leaky_relu_(x).float()).tanh_()[:, 0, 0]
+
+
+def _convolution(weights: Weights, name: str, dilation: int = 1) -> Convolution:
+    weight = weights[f"{name}.weight"]
+    padding = dilation * (weight.shape[2] // 2)
+    return Convolution.plain(weight, weights[f"{name}.bias"], padding, dilation=dilation)
+
+
+def _upsampling(weights: Weights, name: str, rate: int) -> Convolution:
+    weight = weights[f"{name}.weight"]
+    return Convolution.plain(weight, weights[f"{name}.bias"], (weight.shape[2] - rate) // 2, stride=rate)
+
+
+def _source(weights: Weights, name: str, stride: int) -> Convolution:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return Convolution.plain(weight, bias, stride // 2 if stride > 1 else 0, stride=stride)
