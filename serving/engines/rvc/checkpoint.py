@@ -1,8 +1,9 @@
 """A voice's weights: on the volume as ``weights.safetensors``, and in memory ready to compute with.
 
 Stored are the tensors of the upload as they came, in its precision (float16 in nearly every ``.pth``) and with weight
-norm as its two factors. Folding them before storing would either double the file or round every folded weight once
-more, which costs 60 dB of the parity with the file; folding at load takes less time than reading the doubled file.
+norm as its two factors, which are multiplied at load. To store the product in float16 would round every weight once
+more (the audio differs by 1e-3 of its peak then, where it is 2e-6 now), and to store it in float32 would double what a
+volume has to deliver, to spare 50 ms of computing.
 """
 
 from __future__ import annotations

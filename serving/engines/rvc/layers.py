@@ -16,6 +16,9 @@ from serving.engines.hifigan import Convolution
 Weights = Mapping[str, torch.Tensor]
 """As ``checkpoint.folded`` gives them."""
 
+Span = tuple[int, int]
+"""Frames [first, last) of an item."""
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:

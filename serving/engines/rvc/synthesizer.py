@@ -20,14 +20,11 @@ from serving.engines.rvc.checkpoint import RvcCheckpoint, folded
 from serving.engines.rvc.configuration import RvcConfig
 from serving.engines.rvc.decoder import TILE, Decoder
 from serving.engines.rvc.flow import CONTEXT, Flow
-from serving.engines.rvc.layers import mask_of
+from serving.engines.rvc.layers import Span, mask_of
 from serving.engines.rvc.prior import Prior
 from serving.engines.rvc.source import Source, phases
 
 TEMPERATURE = 0.66666
-Span = tuple[int, int]
-"""Frames [first, last) of an item."""
-
 Piece = tuple[int, Span]
 """An item of a batch, and frames of it."""
 
@@ -138,10 +135,15 @@ class Synthesizer:
                 assert phase is not None
                 waves = noise.source.view(*f0.shape, hop)
                 source = self.source(_cut(f0, windows), _cut(phase, windows), _cut(waves, windows).flatten(1))
-            made = self.decoder(latents.cut(windows), source, speaker[[item for item, _ in pieces]])
-            for row, (_, window), (item, (first, last)) in zip(made, windows, pieces, strict=True):
-                start, into = (first - window[0]) * hop, (first - spans[item][0]) * hop
-                audio[item, into : into + (last - first) * hop] = row[start : start + (last - first) * hop]
+            inner = [
+                (first - window[0], last - window[0])
+                for (_, window), (_, (first, last)) in zip(windows, pieces, strict=True)
+            ]
+            wanted = min(first for first, _ in inner), max(last for _, last in inner)
+            made = self.decoder(latents.cut(windows), source, speaker[[item for item, _ in pieces]], wanted)
+            for row, (start, _), (item, (first, last)) in zip(made, inner, pieces, strict=True):
+                begin, into, size = (start - wanted[0]) * hop, (first - spans[item][0]) * hop, (last - first) * hop
+                audio[item, into : into + size] = row[begin : begin + size]
         return audio
 
     def _batches(self, spans: Sequence[Span]) -> list[list[Piece]]:
