@@ -57,8 +57,7 @@ def reflect_pad(signal: torch.Tensor, lengths: Sequence[int], left: int, right: 
 
     As numpy's "reflect", which goes back and forth where there is more to fill than to mirror.
     """
-    last = torch.tensor(lengths, device=signal.device)[:, None] - 1
-    period = (2 * last).clamp(min=1)
+    period = (2 * torch.tensor(lengths, device=signal.device)[:, None] - 2).clamp(min=1)
     index = torch.arange(-left, signal.shape[-1] + right, device=signal.device).remainder(period)
-    index = torch.minimum(index, period - index).minimum(last)
+    index = torch.minimum(index, period - index)
     return torch.take_along_dim(signal, index.reshape(len(index), *[1] * (signal.dim() - 2), -1), -1)

@@ -57,6 +57,15 @@ def test_padding_to_the_longest_of_a_batch_would_change_frames(rmvpe: Rmvpe) -> 
     assert (padded - alone).abs().max() > 1e-3
 
 
+def test_a_frame_is_voiced_above_a_salience_of_three_percent(rmvpe: Rmvpe, monkeypatch: pytest.MonkeyPatch) -> None:
+    salience = torch.full((1, 32, 360), 0.001)
+    salience[0, :16, 100], salience[0, 16:, 100] = 0.031, 0.029
+    monkeypatch.setattr(rmvpe, "_network", lambda mel: salience[:, : mel.shape[2]])
+    found = rmvpe.f0(audio([4_000]), [4_000])[0]
+    assert (found > 0).tolist() == [True] * 16 + [False] * 10
+    assert float(found[0]) == pytest.approx(10 * 2 ** ((1997.3794 + 2000) / 1200), rel=1e-2)
+
+
 def test_half_precision_weights_are_read_as_float32(rmvpe: Rmvpe) -> None:
     assert rmvpe._network._last.weight.dtype == torch.float32
     assert torch.equal(rmvpe._network._last.weight, torch.load(cached_rmvpe())["cnn.weight"].float())

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.signal import medfilt  # type: ignore[import-untyped]
+from scipy.signal import medfilt
 
 from serving.engines.rvc.pitch.shaping import autotune, coarse, proposed_semitones, smooth, transpose
 

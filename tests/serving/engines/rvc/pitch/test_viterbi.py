@@ -47,6 +47,15 @@ def test_an_item_of_a_batch_has_the_path_it_has_alone() -> None:
         assert torch.equal(found[item, :length], alone[0])
 
 
+def test_what_follows_an_item_does_not_move_its_path() -> None:
+    """At the edge of the scale the likeliest bin is not always its own likeliest predecessor."""
+    values = salience(40, 12) * 0.1
+    values[..., :4] += 5
+    found = best_path(values, inside(12, *[6] * 39))
+    for item in range(1, 40):
+        assert torch.equal(found[item, :6], best_path(values[item : item + 1, :6], inside(6))[0])
+
+
 def test_a_frame_an_octave_off_is_passed_over() -> None:
     values = torch.zeros(1, 21, 360)
     values[:, :, 100] = 1.0
