@@ -58,6 +58,12 @@ class LimitSettings(Section):
     reference_max_s: float = Field(
         120.0, gt=0, validate_default=True, description="Longest reference audio, in seconds"
     )
+    conversion_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Largest recording to convert, sent whole or as a stream, in bytes"
+    )
+    conversion_max_s: float = Field(1800.0, gt=0, description="Longest recording to convert, in seconds")
+    model_bytes: int = Field(600_000_000, ge=1024, description="Largest .pth file of a conversion model, in bytes")
+    index_bytes: int = Field(1_000_000_000, ge=1024, description="Largest .index file of a conversion model, in bytes")
     ongoing_per_replica: int = Field(16, ge=1, description="Requests one speech replica works on at a time")
     queued_per_ingress: int = Field(
         64, ge=1, description="Requests that may wait for their first audio in one ingress replica; more get 429"

@@ -7,17 +7,21 @@ from typing import Any
 from fastapi import FastAPI
 
 from serving import __version__
-from serving.api import health, models, speech, voices
+from serving.api import conversion_models, conversions, health, models, speech, voices
 from serving.api.context import Context
 from serving.api.errors import add_error_handlers
 from serving.api.middleware import RequestLog
 from serving.api.schemas import ErrorBody
 from serving.engines.base import SpeechService
+from serving.engines.conversion import VoiceConverter
+from serving.engines.rvc.absent import AbsentConverter
+from serving.errors import NotFound
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.store.conversion_models import ConversionModelStore
 from serving.store.voices import VoiceStore
 
-DESCRIPTION = """Text to speech in OpenAI's convention. Point an OpenAI client's `base_url` at `/v1`.
+DESCRIPTION = """Text to speech in OpenAI's convention: point an OpenAI client's `base_url` at `/v1`. Voice conversion.
 Errors are OpenAI's error object and carry an `X-Request-ID` header."""
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -28,8 +32,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build_app(engine: SpeechService, store: VoiceStore, settings: Settings, metrics: Metrics) -> FastAPI:
-    """The application with all routes, error handlers and middleware."""
+NOT_SERVED = NotFound("voice conversion is not served here: its setting rvc.enabled is false", code="not_served")
+
+
+def build_app(
+    engine: SpeechService,
+    store: VoiceStore,
+    settings: Settings,
+    metrics: Metrics,
+    converter: VoiceConverter | None = None,
+) -> FastAPI:
+    """The application with all routes, error handlers and middleware; ``store`` says where conversion models are."""
     app = FastAPI(
         title="kubevoice",
         version=__version__,
@@ -37,8 +50,11 @@ def build_app(engine: SpeechService, store: VoiceStore, settings: Settings, metr
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.context = Context(engine, store, settings, metrics)
-    for router in (speech.router, voices.router, models.router):
+    models_store = ConversionModelStore(store.volume, store.database)
+    app.state.context = Context(
+        engine, store, settings, metrics, converter or AbsentConverter(NOT_SERVED), models_store
+    )
+    for router in (speech.router, voices.router, conversions.router, conversion_models.router, models.router):
         app.include_router(router, responses=ERRORS)
     app.include_router(health.router)
     add_error_handlers(app)

@@ -10,9 +10,14 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from serving.engines.base import EngineInfo, SpeechService
+from serving.engines.conversion import VoiceConverter
 from serving.metrics import Metrics
 from serving.settings import Settings
+from serving.store.conversion_models import ConversionModelStore
 from serving.store.voices import VoiceStore
+
+UPLOADS = 2
+"""Conversion models that one ingress takes in at a time: each is a gigabyte at most."""
 
 INFO_TTL_S = 5.0
 """Age at which an engine's description is asked for again."""
@@ -29,8 +34,11 @@ class Context:
     voices: VoiceStore
     settings: Settings
     metrics: Metrics
+    converter: VoiceConverter
+    conversion_models: ConversionModelStore
     draining: bool = False
     in_progress: int = 0
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS), repr=False)
     _info: EngineInfo | None = field(default=None, repr=False)
     _info_from: float = field(default=0.0, repr=False)
     _refresh: asyncio.Task[EngineInfo] | None = field(default=None, repr=False)

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import time
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -41,6 +42,28 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 KEEPS_WORKING = "x-request-disconnect-disabled"
 """Ray Serve's own header: with it, a client that has left goes on costing a GPU until its text is spoken."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The most bytes that a body may have; ``field`` and ``what`` are named when it has more."""
+
+    bytes: int
+    field: str
+    what: str
+
+
+def body_limit(path: str, *, form: bool, limits: LimitSettings) -> BodyLimit:
+    """What a request to ``path`` may bring."""
+    if path == "/v1/conversion-models":
+        most = BodyLimit(limits.model_bytes + limits.index_bytes, "file", "form")
+    elif path == "/v1/audio/conversions":
+        most = BodyLimit(limits.conversion_bytes, "file", "form" if form else "recording")
+    elif form:
+        most = BodyLimit(limits.upload_bytes, "audio_sample", "form")
+    else:
+        most = BodyLimit(limits.input_chars * CHAR_BYTES, "input", "body")
+    return replace(most, bytes=most.bytes + OVERHEAD_BYTES)
 
 
 class RequestLog:
@@ -121,12 +144,12 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._received = 0
-        self._form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
-        self._limit = OVERHEAD_BYTES + (limits.upload_bytes if self._form else limits.input_chars * CHAR_BYTES)
+        form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+        self._limit = body_limit(scope["path"], form=form, limits=limits)
 
     def check_declared_size(self) -> None:
         declared = Headers(scope=self.scope).get("content-length", "")
-        if DIGITS.fullmatch(declared) and (len(declared) > 18 or int(declared) > self._limit):
+        if DIGITS.fullmatch(declared) and (len(declared) > 18 or int(declared) > self._limit.bytes):
             raise self._too_large()
 
     async def receive(self) -> Message:
@@ -134,7 +157,7 @@ class _Exchange:
         if message["type"] == "http.disconnect" and not self.ended:
             self.left = True
         self._received += len(message.get("body", b""))
-        if self._received > self._limit:
+        if self._received > self._limit.bytes:
             raise self._too_large()
         return message
 
@@ -148,5 +171,5 @@ class _Exchange:
         await self._send(message)
 
     def _too_large(self) -> PayloadTooLarge:
-        field, what = ("audio_sample", "form") if self._form else ("input", "body")
-        return PayloadTooLarge(f"{field}: the {what} is larger than the {self._limit:,} bytes this server takes", field)
+        field, what, most = self._limit.field, self._limit.what, self._limit.bytes
+        return PayloadTooLarge(f"{field}: the {what} is larger than the {most:,} bytes this server takes", field)

@@ -15,6 +15,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from serving.api.conversion_schemas import ConversionFields
+
 VoiceName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
@@ -67,6 +69,11 @@ class SpeechBody(BaseModel):
     top_k: int | None = Field(None, ge=1, le=1024, description="Extension: XTTS top-k")
     top_p: float | None = Field(None, gt=0, le=1.0, description="Extension: XTTS top-p")
     repetition_penalty: float | None = Field(None, ge=1.0, le=20.0, description="Extension: XTTS repetition penalty")
+
+    conversion: ConversionFields | None = Field(
+        None,
+        description="Extension: the speech is converted into this voice while it is made; 24 kHz unless it says a rate",
+    )
 
     @field_validator("voice", mode="wrap")
     @classmethod

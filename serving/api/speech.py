@@ -10,14 +10,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from serving.api.context import Context, Ctx
+from serving.api.converting import Conversion, conversion_of, converted, labels, media_type, new_seed
 from serving.api.schemas import SpeechBody
 from serving.api.streaming import AudioStream, SpeechResponse
-from serving.audio.encode import FORMATS
+from serving.audio.encode import FORMATS, OUTPUT_RATE
 from serving.engines.base import EngineInfo, Sampling, SpeechRequest, Voice
 from serving.errors import InvalidRequest, NotFound, PayloadTooLarge
 from serving.selection import MODEL_ALIASES, resolve_voice
 
 router = APIRouter(tags=["speech"])
+
+CONVERSION = "conversion."
+"""What names of its fields begin with in errors."""
 
 EVENTS = (
     'data: {"type": "speech.audio.delta", "audio": "<base64 of the next bytes>"}\n\n'
@@ -32,6 +36,14 @@ AUDIO: dict[str, Any] = {
         "X-Kubevoice-Model": {"description": "Its model and revision", "schema": {"type": "string"}},
         "X-Kubevoice-Warning": {
             "description": "What the request asked for and this engine does not do; absent if nothing",
+            "schema": {"type": "string"},
+        },
+        "X-Kubevoice-Conversion": {
+            "description": "Id of the conversion model; absent without `conversion`",
+            "schema": {"type": "string"},
+        },
+        "X-Kubevoice-Sample-Rate": {
+            "description": "Rate in Hz of speech that was converted; other speech has 24000",
             "schema": {"type": "string"},
         },
     },
@@ -52,8 +64,13 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
     voice = await asyncio.to_thread(
         resolve_voice, body.voice_name, info=info, settings=context.settings.voices, voices=context.voices
     )
-    speech = speech_request(body, voice, context)
-    stream = AudioStream(context.engine.stream(speech), body.response_format, info.model, context.metrics, began)
+    conversion = await _conversion(body, context)
+    chunks = context.engine.stream(speech_request(body, voice, context))
+    rate = OUTPUT_RATE
+    if conversion is not None:
+        chunks = converted(context, chunks, conversion, new_seed(body.seed), param=CONVERSION)
+        rate = conversion.sample_rate
+    stream = AudioStream(chunks, body.response_format, info.model, context.metrics, began, rate)
     await stream.open_for(request.receive)
     request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
     headers = {
@@ -61,12 +78,25 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
         "X-Kubevoice-Model": f"{info.model}@{info.revision}",
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
+        **(labels(conversion) if conversion else {}),
     }
     if warnings := engine_warnings(body, voice, info):
         headers["X-Kubevoice-Warning"] = "; ".join(warnings)
     if body.stream_format == "sse":
         return SpeechResponse(stream, stream.events(), "text/event-stream", headers)
-    return SpeechResponse(stream, stream.audio(), FORMATS[body.response_format].media_type, headers)
+    plain = FORMATS[body.response_format].media_type
+    kind = media_type(body.response_format, rate) if conversion else plain
+    return SpeechResponse(stream, stream.audio(), kind, headers)
+
+
+async def _conversion(body: SpeechBody, context: Context) -> Conversion | None:
+    """What the speech is converted into; raises before anything is spoken."""
+    if body.conversion is None:
+        return None
+    await context.converter.check()
+    return await conversion_of(
+        body.conversion, body.response_format, context, default_rate=OUTPUT_RATE, param=CONVERSION
+    )
 
 
 def speech_request(body: SpeechBody, voice: Voice, context: Context) -> SpeechRequest:

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serving.api.errors import INTERNAL_ERROR, error_body
-from serving.audio.encode import Encoder
+from serving.audio.encode import OUTPUT_RATE, Encoder
 from serving.engines.base import SpeechChunk
 from serving.errors import EngineError, InvalidRequest, KubevoiceError
 from serving.metrics import AUDIO_SECONDS, BROKEN, CANCELLED, CUT, FIRST_AUDIO, REAL_TIME_FACTOR, Metrics
@@ -58,7 +58,9 @@ class StreamBrokenError(Exception):
 
 
 class AudioStream:
-    """Encodes ``chunks`` into ``audio_format`` as they come; ``began`` is when the request did, by ``perf_counter``.
+    """Encodes ``chunks`` into ``audio_format`` as they come, at ``sample_rate`` Hz, which that format takes.
+
+    ``began`` is when the request did, by ``perf_counter``.
 
     ``open()`` waits for the first bytes, so that an engine's error is still a status code; ``audio()`` or ``events()``
     then yields everything. ``close()`` ends the engine's generator, which stops its work; call it in any case.
@@ -71,10 +73,11 @@ class AudioStream:
         model: str,
         metrics: Metrics,
         began: float | None = None,
+        sample_rate: int = OUTPUT_RATE,
     ) -> None:
         self.usage = Usage()
         self._chunks = chunks
-        self._encoder = Encoder(audio_format)
+        self._encoder = Encoder(audio_format, sample_rate)
         self._labels = {"model": model, "format": audio_format}
         self._metrics = metrics
         self._first = b""

@@ -15,7 +15,8 @@ WAIT_S = 10.0
 class Exchange:
     """One request, running as a task; the client stays until ``leave()``.
 
-    With ``spec_version`` 2.4 a server also raises OSError when the application sends to a client that has left.
+    ``body`` None is one that ``send`` brings. With ``spec_version`` 2.4 a server also raises OSError when the
+    application sends to a client that has left.
     """
 
     def __init__(
@@ -24,7 +25,8 @@ class Exchange:
         method: str,
         path: str,
         *,
-        body: bytes = b"",
+        body: bytes | None = b"",
+        query: bytes = b"",
         headers: dict[bytes, bytes] | None = None,
         spec_version: str = "2.3",
     ) -> None:
@@ -33,7 +35,8 @@ class Exchange:
         self.headers: dict[str, str] = {}
         self._arrived = asyncio.Condition()
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
-        self._to_app.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        if body is not None:
+            self._to_app.put_nowait({"type": "http.request", "body": body, "more_body": False})
         self._gone = False
         scope = {
             "type": "http",
@@ -43,7 +46,7 @@ class Exchange:
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query,
             "root_path": "",
             "headers": list({b"host": b"test", **(headers or {})}.items()),
             "server": ("test", 80),
@@ -79,6 +82,10 @@ class Exchange:
         async with asyncio.timeout(WAIT_S), self._arrived:
             await self._arrived.wait_for(lambda: self.body)
         return self.body
+
+    async def send(self, body: bytes, *, more: bool = True) -> None:
+        """The next piece of the body, or its last."""
+        await self._to_app.put({"type": "http.request", "body": body, "more_body": more})
 
     async def leave(self, *, by_message: bool = True) -> None:
         """The client goes: the application can ``receive`` it, or with ``by_message`` false only its ``send`` fails."""

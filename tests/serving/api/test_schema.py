@@ -29,10 +29,12 @@ from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
+from tests.serving.api.scripted_converter import ScriptedConverter
 
 OPERATIONS = {
     "create_speech", "list_voices", "create_voice", "get_voice", "delete_voice", "list_models", "get_model", "healthz",
-    "readyz", "metrics",
+    "readyz", "metrics", "create_conversion", "create_conversion_model", "list_conversion_models",
+    "get_conversion_model", "delete_conversion_model",
 }  # fmt: skip
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -49,7 +51,8 @@ def app(espeak: EspeakEngine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     Volume(root).create()
     database = Database.for_volume(None, root)
     database.migrate()
-    yield build_app(espeak, VoiceStore(Volume(root), database), Settings(data=root), LocalMetrics())
+    store = VoiceStore(Volume(root), database)
+    yield build_app(espeak, store, Settings(data=root), LocalMetrics(), ScriptedConverter())
     database.close()
 
 
@@ -65,7 +68,10 @@ def api(app: FastAPI) -> Any:
 
 # What has only a path, or not even that, cannot break its schema.
 ATTACKS = [(name, GenerationMode.POSITIVE) for name in sorted(OPERATIONS)]
-ATTACKS += [(name, GenerationMode.NEGATIVE) for name in ("create_speech", "create_voice")]
+ATTACKS += [
+    (name, GenerationMode.NEGATIVE)
+    for name in ("create_speech", "create_voice", "create_conversion", "create_conversion_model")
+]
 
 
 @pytest.mark.parametrize(("operation", "mode"), ATTACKS)
@@ -102,11 +108,25 @@ def test_the_examples_of_the_speech_body_are_valid_and_speak(document: dict[str,
         assert TestClient(app).post("/v1/audio/speech", json=example).status_code == 200, example
 
 
-def test_every_audio_format_is_documented(document: dict[str, Any]) -> None:
-    answer = document["paths"]["/v1/audio/speech"]["post"]["responses"]["200"]
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [("/v1/audio/speech", "X-Kubevoice-Warning"), ("/v1/audio/conversions", "X-Kubevoice-Sample-Rate")],
+)
+def test_every_audio_format_is_documented(document: dict[str, Any], path: str, header: str) -> None:
+    answer = document["paths"][path]["post"]["responses"]["200"]
 
     assert set(answer["content"]) >= {"audio/mpeg", "audio/wav", "audio/flac", "audio/aac", "audio/pcm"}
-    assert "X-Kubevoice-Warning" in answer["headers"]
+    assert header in answer["headers"]
+
+
+def test_a_conversion_is_documented_as_a_form_and_as_a_body_with_its_options(document: dict[str, Any]) -> None:
+    operation = document["paths"]["/v1/audio/conversions"]["post"]
+    content = operation["requestBody"]["content"]
+    options = {parameter["name"] for parameter in operation["parameters"]}
+
+    assert set(content) == {"multipart/form-data", "audio/*"}
+    assert options >= {"model", "pitch", "f0_method", "index_rate", "protect", "response_format", "sample_rate"}
+    assert set(content["multipart/form-data"]["schema"]["properties"]) == {"file", *options}
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))

@@ -17,7 +17,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.api import build_app
-from serving.api.context import Context
 from serving.api.voices import _added
 from serving.audio.wav import wav_bytes
 from serving.errors import EngineError, InvalidRequest, Unavailable
@@ -403,7 +402,7 @@ def test_a_full_volume_is_said_as_such(store: VoiceStore, settings: Settings) ->
 async def test_a_client_that_leaves_while_the_voice_is_stored_leaves_none_behind(
     store: VoiceStore, settings: Settings
 ) -> None:
-    context = Context(ScriptedSpeech(), store, settings, LocalMetrics())
+    context = build_app(ScriptedSpeech(), store, settings, LocalMetrics()).state.context
     stored = threading.Event()
 
     def add_slowly() -> VoiceProfile:

@@ -1,0 +1,132 @@
+"""Large forms: their files go to the volume as they come, under a limit each, and are gone when the block ends."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from serving.api.errors import ECHO_CHARS
+from serving.errors import InvalidRequest, PayloadTooLarge
+from serving.files import refusing
+from serving.store.volume import STAGING, Volume
+
+FIELDS = 64
+FIELD_BYTES = 4096
+FORM = "multipart/form-data"
+
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Form:
+    """``fields`` by name, and ``files`` by the name of theirs."""
+
+    fields: dict[str, str]
+    files: dict[str, Path]
+
+    def file(self, name: str) -> Path:
+        """The file ``name``; raises InvalidRequest if there is none."""
+        if name not in self.files:
+            raise InvalidRequest(f"{name}: send it as a file, with a file name", name, "missing_field")
+        return self.files[name]
+
+
+def is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/")
+
+
+@asynccontextmanager
+async def uploaded(request: Request, volume: Volume, limits: Mapping[str, int]) -> AsyncIterator[Form]:
+    """The form of ``request``; ``limits`` are the files that it may have, and the most bytes of each.
+
+    Raises InvalidRequest and PayloadTooLarge naming the field, StorageError if the volume refuses.
+    """
+    if not is_form(request):
+        raise InvalidRequest(f"send the form as {FORM}", code="invalid_body")
+    folder = volume.root / STAGING / f"upload-{secrets.token_hex(8)}"
+    with refusing(folder):
+        await asyncio.to_thread(folder.mkdir)
+    try:
+        yield await _parsed(request, folder, limits)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def parse_fields(model: type[Fields], values: Mapping[str, str]) -> Fields:
+    """``values`` as ``model``; raises RequestValidationError, which names the field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+async def _parsed(request: Request, folder: Path, limits: Mapping[str, int]) -> Form:
+    parser = _VolumeParser(request, folder, limits)
+    try:
+        with refusing(folder):
+            items = (await parser.parse()).multi_items()
+    except MultiPartException as error:
+        raise InvalidRequest(f"the form is not usable: {error.message}", code="invalid_body") from None
+    finally:
+        for file in parser.opened:
+            file.close()
+    fields = {name: value for name, value in items if isinstance(value, str)}
+    repeated = next((name for name, _ in items if [each for each, _ in items].count(name) > 1), None)
+    if repeated is not None:
+        raise InvalidRequest(f"{repeated[:ECHO_CHARS]}: send it once", repeated[:ECHO_CHARS])
+    return Form(fields, parser.paths)
+
+
+class _VolumeParser(MultiPartParser):
+    """Starlette's parser with files that lie in ``folder`` under names of ours."""
+
+    def __init__(self, request: Request, folder: Path, limits: Mapping[str, int]) -> None:
+        super().__init__(
+            request.headers, request.stream(), max_files=len(limits), max_fields=FIELDS, max_part_size=FIELD_BYTES
+        )
+        self.paths: dict[str, Path] = {}
+        self.opened: list[BinaryIO] = []
+        self._folder, self._limits = folder, limits
+        self._written = 0
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is None:
+            if part.field_name in self._limits:
+                name = part.field_name
+                raise InvalidRequest(f"{name}: send it as a file, with a file name", name)
+            return
+        part.file.file.close()
+        name = part.field_name
+        if name not in self._limits:
+            shown = name[:ECHO_CHARS]
+            raise InvalidRequest(f"{shown}: this form has no file of that name", shown, "unknown_field")
+        path = self._folder / f"{len(self.opened)}"
+        file = path.open("w+b")
+        self.opened.append(file)
+        self.paths[name] = path
+        self._written = 0
+        part.file = UploadFile(file, size=0)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is not None:
+            self._written += end - start
+            name = self._current_part.field_name
+            if self._written > self._limits[name]:
+                raise PayloadTooLarge(
+                    f"{name} is larger than the {self._limits[name]:,} bytes that this server takes", name
+                )
+        super().on_part_data(data, start, end)
