@@ -17,6 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, SpeechService, Voice
+from serving.engines.pace import estimated_s
 from serving.engines.text import split_text
 from serving.errors import EngineError, KubevoiceError, Overloaded, Unavailable
 from serving.logs import request_id
@@ -82,14 +83,16 @@ class RemoteSpeech(SpeechService):
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         pieces = [_Piece(self._handle, part) for part in split_request(request)]
+        runs_out = time.monotonic() + (request.heard_in_s or 0.0)  # the listener, who plays what comes at once
         try:
             for index, piece in enumerate(pieces):
                 with self._admitted() if index == 0 else nullcontext():
-                    chunk = await piece.first()
+                    chunk = await piece.first(runs_out if index else None)
                 while chunk is not None:
                     self._heard = time.monotonic()
+                    runs_out = max(runs_out, self._heard) + chunk.seconds
                     if index + 1 < len(pieces):
-                        pieces[index + 1].start()
+                        pieces[index + 1].start(runs_out + max(0.0, piece.estimated_s - chunk.seconds))
                     yield chunk
                     chunk = await piece.next()
         finally:
@@ -137,14 +140,22 @@ class _Piece:
     def __init__(self, handle: DeploymentHandle[Any], request: SpeechRequest) -> None:
         self._handle = handle.options(stream=True)
         self._request = request
+        self._heard_at: float | None = None
         self._call: DeploymentResponseGenerator[Any] | None = None
 
-    def start(self) -> DeploymentResponseGenerator[Any]:
-        """Send the request to a replica unless that is done already."""
-        if self._call is None:
-            call = self._handle.stream.remote(self._request, request_id.get())
-            self._call = cast("DeploymentResponseGenerator[Any]", call)
-        return self._call
+    @property
+    def estimated_s(self) -> float:
+        return estimated_s(self._request.text, self._request.speed)
+
+    def start(self, heard_at: float | None) -> None:
+        """Send the request to a replica unless that is done already; it is heard from ``heard_at`` on."""
+        if self._call is not None:
+            return
+        request, self._heard_at = self._request, heard_at
+        if heard_at is not None:
+            request = dataclasses.replace(request, heard_in_s=max(0.0, heard_at - time.monotonic()))
+        call = self._handle.stream.remote(request, request_id.get())
+        self._call = cast("DeploymentResponseGenerator[Any]", call)
 
     def cancel(self) -> None:
         """Stop the replica's work on this piece; nothing happens if it has ended."""
@@ -152,14 +163,16 @@ class _Piece:
             with suppress(Exception):  # a call that was refused raises the refusal again
                 self._call.cancel()  # type: ignore[no-untyped-call]
 
-    async def first(self) -> SpeechChunk | None:
+    async def first(self, heard_at: float | None) -> SpeechChunk | None:
         """The first chunk. A replica that dies before it is replaced by another, once."""
         with translated_errors():
+            self.start(heard_at)
             try:
                 return await self._advance()
             except RayActorError:
                 logger.warning("a speech replica died before its first chunk; trying another")
                 self._call = None
+                self.start(self._heard_at)
                 return await self._advance()
 
     async def next(self) -> SpeechChunk | None:
@@ -168,14 +181,12 @@ class _Piece:
             return await self._advance()
 
     async def _advance(self) -> SpeechChunk | None:
-        return await anext(self.start(), None)
+        assert self._call is not None
+        return await anext(self._call, None)
 
 
 def split_request(request: SpeechRequest) -> list[SpeechRequest]:
-    """``request`` in pieces of whole sentences; each has a seed of its own that follows from the request's.
-
-    No engine refuses the pieces behind the first.
-    """
+    """``request`` in pieces of whole sentences; each has a seed of its own that follows from the request's."""
     packed = list(_pack(split_text(request.text, SEGMENT_CHARS)))
     speakable = [text for text in packed if any(map(str.isalnum, text))] or packed[:1]
     return [
@@ -183,7 +194,6 @@ def split_request(request: SpeechRequest) -> list[SpeechRequest]:
             request,
             text=text,
             seed=None if request.seed is None else _seed(request.seed, index),
-            begun=request.begun or index > 0,
         )
         for index, text in enumerate(speakable)
     ]

@@ -56,7 +56,8 @@ class Sampling:
 class SpeechRequest:
     """One utterance. ``speed`` is a factor (2.0 is twice as fast); ``seed`` makes the audio repeatable.
 
-    ``begun``: it goes on with a text whose beginning is heard already, so no engine refuses it for being busy.
+    ``heard_in_s`` is None for a text from its beginning. For the rest of one it is the seconds of audio that come
+    before and are still to be heard: no engine refuses it for being busy, and it may wait for that long.
     """
 
     text: str
@@ -65,7 +66,7 @@ class SpeechRequest:
     speed: float = 1.0
     seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
-    begun: bool = False
+    heard_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,11 @@ def make_request(
     speed: float = 1.0,
     seed: int = 1,
     sampling: Sampling | None = None,
+    heard_in_s: float | None = None,
 ) -> Request:
     """A request with a sentence for each of ``texts``, whose characters stand for text tokens."""
-    asked = SpeechRequest(" ".join(texts), Voice("ada", preset="Ada"), language, speed, seed, sampling or Sampling())
+    voice = Voice("ada", preset="Ada")
+    asked = SpeechRequest(" ".join(texts), voice, language, speed, seed, sampling or Sampling(), heard_in_s)
     request = Request(asked, language, seed, FrameGrid.of(RELEASED, speed), deliver or Listener())
     split(request, [Piece(text, tuple(ord(letter) % 500 for letter in text)) for text in texts], MAX_AUDIO)
     return request

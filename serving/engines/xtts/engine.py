@@ -24,6 +24,7 @@ from serving.engines.base import (
     SpeechRequest,
     Voice,
 )
+from serving.engines.memory import give_back
 from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts, load_checkpoint
 from serving.engines.xtts.conditioning import Conditioner
@@ -113,7 +114,9 @@ class XttsEngine(SpeechEngine):
         Raises ModelFilesError for files that cannot be used, ConfigurationError for a device that is not there.
         """
         chosen = select_device(device, fallback_cpu=fallback_cpu)
-        return cls(load_checkpoint(directory, chosen), model=model, revision=revision, options=options)
+        engine = cls(load_checkpoint(directory, chosen), model=model, revision=revision, options=options)
+        give_back()
+        return engine
 
     async def info(self) -> EngineInfo:
         return self._info
@@ -137,7 +140,7 @@ class XttsEngine(SpeechEngine):
             deliver,
         )
         split(work, pieces, self._decoder.shape.max_audio)
-        self._worker.submit(work, begun=request.begun)
+        self._worker.submit(work)
         try:
             while (item := await arriving.get()) is not None:
                 if isinstance(item, BaseException):
@@ -173,7 +176,7 @@ class XttsEngine(SpeechEngine):
             raise Unavailable(f"the device {self._info.device} does not compute: {error!r}") from error
 
     def stats(self) -> EngineStats:
-        waiting = len(self._scheduler.unstarted())
+        waiting = len(self._scheduler.waiting())
         finished = tuple(self._scheduler.finished)
         tokens_per_s, audio_s_per_s = self._rates()
         return EngineStats(

@@ -53,22 +53,27 @@ class Scheduler:
         self.requests: list[Request] = []
         self.active: list[Sentence] = []
         self.finished: deque[tuple[float, float]] = deque(maxlen=64)
-        """Of the latest requests: seconds to the first audio, and seconds of work per second of audio."""
+        """Of the latest new requests: seconds to the first audio, and seconds of work per second of audio."""
 
-    def submit(self, request: Request, *, begun: bool = False) -> None:
-        """Take ``request``; raises Overloaded when too many wait, or wait too long, unless it has ``begun`` already."""
-        waiting = self.unstarted()
-        if not begun and len(waiting) >= self.limits.queue:
-            raise Overloaded(f"the engine is busy and {len(waiting)} requests wait; try again shortly", 1)
-        age = self.queue_age_s()
-        if not begun and age > self.limits.queue_age_s:
-            raise Overloaded(f"the engine is busy, the first waiting request has waited {age:.0f} s; try again", 5)
+    def submit(self, request: Request) -> None:
+        """Take ``request``; raises Overloaded when too many wait, or wait too long, unless it goes on with a text."""
+        if request.asked.heard_in_s is None:
+            self._check_queue()
         self.requests.append(request)
+
+    def _check_queue(self) -> None:
+        waiting = len(self.waiting())
+        if waiting >= self.limits.queue:
+            raise Overloaded(f"the engine is busy and {waiting} requests wait; try again shortly", 1)
+        age = self.queue_age_s()
+        if age > self.limits.queue_age_s:
+            raise Overloaded(f"the engine is busy, the first waiting request has waited {age:.0f} s; try again", 5)
 
     def remove(self, request: Request) -> None:
         """Forget ``request``, whose sentences have left the decoder."""
         self.requests.remove(request)
-        if request.first_audio is not None and request.current == len(request.sentences):
+        new = request.asked.heard_in_s is None
+        if new and request.first_audio is not None and request.current == len(request.sentences):
             took = time.monotonic() - request.submitted
             self.finished.append((request.first_audio - request.submitted, took / request.delivered_s))
 
@@ -76,9 +81,14 @@ class Scheduler:
         """Requests of which nothing has been decoded."""
         return [request for request in self.requests if _untouched(request.sentences[0])]
 
+    def waiting(self) -> list[Request]:
+        """Those of ``unstarted`` whose listeners hear nothing: not who still hears the part of a text before it."""
+        now = time.monotonic()
+        return [request for request in self.unstarted() if request.play_start <= now]
+
     def queue_age_s(self) -> float:
-        """How long the oldest of ``unstarted`` has waited."""
-        return max((time.monotonic() - request.submitted for request in self.unstarted()), default=0.0)
+        """How long the oldest of ``waiting`` has waited."""
+        return max((time.monotonic() - request.play_start for request in self.waiting()), default=0.0)
 
     def admit(self) -> list[Sentence]:
         """The sentences to read into free rows now, most urgent first."""

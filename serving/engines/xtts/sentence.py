@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.engines.base import FinishReason, SpeechChunk, SpeechRequest
+from serving.engines.pace import estimated_s
 from serving.engines.xtts.frames import FrameGrid
 from serving.engines.xtts.text import Piece
 
 TOKEN_S = 1024 / 22050
 """Audio of one token, in seconds."""
-
-CHARACTER_S = 0.07
-"""Speech takes about so long for a character; only the order of work depends on it."""
 
 DENSE = ("zh", "ja", "ko")
 """Languages whose characters are syllables or more."""
@@ -53,8 +51,9 @@ class Request:
 
     @property
     def play_start(self) -> float:
-        """When its client began to listen, or began to wait."""
-        return self.submitted if self.first_audio is None else self.first_audio
+        """When its client began to listen, or began to wait: if it goes on with a text, behind the part before."""
+        expected = self.submitted + (self.asked.heard_in_s or 0.0)
+        return expected if self.first_audio is None else max(expected, self.first_audio)
 
     @property
     def unheard_s(self) -> float:
@@ -156,7 +155,7 @@ def split(request: Request, pieces: list[Piece], max_audio: int) -> None:
     for index, piece in enumerate(pieces):
         limit = budget(piece, request.language, max_audio)
         request.sentences.append(Sentence(request, index, piece, offset, limit))
-        offset += CHARACTER_S * len(piece.text) / request.asked.speed
+        offset += estimated_s(piece.text, request.asked.speed)
 
 
 def budget(piece: Piece, language: str, max_audio: int) -> int:

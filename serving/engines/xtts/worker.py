@@ -52,16 +52,16 @@ class Worker:
         self._condition = condition
         self._sampling = sampling
         self._changed = threading.Condition()
-        self._arrived: deque[tuple[Request, bool]] = deque()
+        self._arrived: deque[Request] = deque()
         self._calls: deque[Call] = deque()
         self._closed = self._poked = False
         self._working_since: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, *, begun: bool) -> None:
+    def submit(self, request: Request) -> None:
         """Speak ``request``; it is told of everything by its ``deliver``. Raises Unavailable once closed."""
-        self._put(self._arrived, (request, begun))
+        self._put(self._arrived, request)
 
     def call(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
         """Run ``function`` on the thread at its next turn; ``done`` gets its error, or None."""
@@ -137,11 +137,11 @@ class Worker:
 
     def _take_arrived(self) -> None:
         while self._arrived:
-            request, begun = self._arrived.popleft()
+            request = self._arrived.popleft()
             if request.departed:
                 continue
             try:
-                self._scheduler.submit(request, begun=begun)
+                self._scheduler.submit(request)
             except KubevoiceError as error:
                 request.fail(error)
 
@@ -188,7 +188,7 @@ class Worker:
         """End everything with ``reason``; from here on nothing is taken."""
         with self._changed:
             self._closed = True
-        for request in [*self._scheduler.requests, *(request for request, _ in self._arrived)]:
+        for request in [*self._scheduler.requests, *self._arrived]:
             request.fail(reason)
         for _, done in self._calls:
             done(reason)

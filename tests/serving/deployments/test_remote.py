@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Iterator
 
 import numpy as np
@@ -86,6 +87,7 @@ class ScriptedHandle:
     def __init__(self, *calls: ScriptedCall) -> None:
         self.calls = list(calls)
         self.sent: list[str] = []
+        self.heard_in_s: list[float | None] = []
         self.stream = self
 
     def options(self, **_: object) -> ScriptedHandle:
@@ -93,11 +95,12 @@ class ScriptedHandle:
 
     def remote(self, piece: SpeechRequest, _token: str | None) -> ScriptedCall:
         self.sent.append(piece.text)
+        self.heard_in_s.append(piece.heard_in_s)
         return self.calls[len(self.sent) - 1]
 
 
-def chunk(value: float = 0.5) -> SpeechChunk:
-    return SpeechChunk(np.full(10, value, np.float32), 24000)
+def chunk(seconds: float = 0.0005) -> SpeechChunk:
+    return SpeechChunk(np.full(round(24000 * seconds), 0.5, np.float32), 24000)
 
 
 def stream(handle: ScriptedHandle, text: str = "One.") -> AsyncGenerator[SpeechChunk, None]:
@@ -209,6 +212,46 @@ async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
     assert len([piece async for piece in begun]) > 3
     held.go.set()
     await waiting
+
+
+async def test_each_piece_says_how_much_its_listener_has_still_to_hear() -> None:
+    texts = ["x" * 299 + ".", "y" * 199 + ".", WORD, WORD]
+    handle = ScriptedHandle(
+        ScriptedCall(chunk(2.0), chunk(10.0)),  # 300 characters: 21 s were expected
+        ScriptedCall(chunk(20.0)),  # 14 s were
+        ScriptedCall(),
+        ScriptedCall(chunk()),
+    )
+    chunks = stream(handle, "\n".join(texts))
+    await anext(chunks)
+    assert handle.heard_in_s == [None, pytest.approx(300 * 0.07, abs=0.5)]
+    assert [piece.seconds async for piece in chunks] == [10.0, 20.0, 0.0005]
+    assert handle.heard_in_s[2:] == [pytest.approx(2 + 10 + 20, abs=0.5)] * 2
+
+
+async def test_a_listener_who_has_waited_for_the_audio_has_no_more_to_hear_than_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("serving.deployments.remote.time.monotonic", lambda: now[0])
+    held = HeldCall(chunk(2.0))
+    handle = ScriptedHandle(ScriptedCall(chunk(5.0)), held, ScriptedCall(ActorDiedError()), ScriptedCall(chunk()))
+    chunks = stream(handle, "\n".join(["x" * 299 + ".", WORD, WORD]))
+    await anext(chunks)
+    now[0] += 30.0
+    held.go.set()
+    await anext(chunks)
+    assert handle.heard_in_s[2] == pytest.approx(len(WORD) * 0.07)
+    now[0] += 20.0
+    await anext(chunks)
+    assert handle.heard_in_s[3] == pytest.approx(len(WORD) * 0.07 - 20.0)  # to another replica
+
+
+async def test_the_rest_of_a_text_stays_the_rest_of_a_text_in_pieces() -> None:
+    handle = ScriptedHandle(*(ScriptedCall(chunk(1.0)) for _ in range(2)))
+    rest = dataclasses.replace(request("\n".join([WORD, WORD])), heard_in_s=9.0)
+    assert [piece async for piece in RemoteSpeech(handle, 2).stream(rest)]  # type: ignore[arg-type]
+    assert handle.heard_in_s == [9.0, pytest.approx(9.0 + len(WORD) * 0.07, abs=0.5)]
 
 
 def state(status: str, **replicas: int) -> ServeStatus:

@@ -15,11 +15,13 @@ def scheduler(slots: int = 4, prefill_tokens: int = PLENTY, queue: int = 256, qu
     return Scheduler(Limits(slots, prefill_tokens, queue, queue_age_s))
 
 
-def submitted(to: Scheduler, *texts: str, ago: float = 0.0, speed: float = 1.0) -> Request:
-    """A request that came ``ago`` seconds ago."""
-    request = make_request(*(texts or (TEXT,)), speed=speed)
+def submitted(
+    to: Scheduler, *texts: str, ago: float = 0.0, speed: float = 1.0, heard_in_s: float | None = 0.0
+) -> Request:
+    """A request that came ``ago`` seconds ago, and that no queue refuses."""
+    request = make_request(*(texts or (TEXT,)), speed=speed, heard_in_s=heard_in_s)
     request.submitted -= ago
-    to.submit(request, begun=True)
+    to.submit(request)
     return request
 
 
@@ -149,7 +151,7 @@ def test_a_long_queue_is_refused_but_nobody_whose_text_has_begun() -> None:
     waiting = [submitted(it), submitted(it)]
     with pytest.raises(Overloaded, match="2 requests wait"):
         it.submit(make_request(TEXT))
-    it.submit(make_request(TEXT), begun=True)
+    it.submit(make_request(TEXT, heard_in_s=0.0))
     assert len(it.requests) == 3
     it.remove(it.requests[-1])
     enter(it, waiting[0].sentences[0])
@@ -163,10 +165,35 @@ def test_an_old_queue_is_refused_but_nobody_whose_text_has_begun() -> None:
     assert it.queue_age_s() == pytest.approx(31, abs=1)
     with pytest.raises(Overloaded, match="waited 31 s"):
         it.submit(make_request(TEXT))
-    it.submit(make_request(TEXT), begun=True)
+    it.submit(make_request(TEXT, heard_in_s=0.0))
     enter(it, old.sentences[0])
     assert it.queue_age_s() < 1
     it.submit(make_request(TEXT))
+
+
+def test_the_rest_of_a_text_waits_for_as_long_as_its_listener_is_busy_with_the_beginning() -> None:
+    it = scheduler(slots=1)
+    rest = submitted(it, heard_in_s=20.0, ago=5)
+    new = submitted(it, heard_in_s=None)
+    assert it.admit() == [new.sentences[0]]
+    new.departed = True
+    it.remove(new)
+    enter(it, rest.sentences[0])
+    assert it.yielding() is None
+    submitted(it, heard_in_s=None)
+    assert it.yielding() is rest.sentences[0]
+
+
+def test_the_rest_of_a_text_is_not_in_the_queue_before_its_time() -> None:
+    it = scheduler(slots=1, queue=1, queue_age_s=30)
+    rest = submitted(it, heard_in_s=20.0, ago=15)
+    assert (it.unstarted(), it.waiting(), it.queue_age_s()) == ([rest], [], 0.0)
+    submitted(it, heard_in_s=None)
+    rest.submitted -= 10
+    assert len(it.waiting()) == 2
+    assert it.queue_age_s() == pytest.approx(5, abs=1)
+    with pytest.raises(Overloaded, match="2 requests wait"):
+        it.submit(make_request(TEXT))
 
 
 @pytest.mark.parametrize("change", [{"row": 0}, {"tokens": 1}, {"finish": "stop"}, {"attempt": 1}])
@@ -214,13 +241,13 @@ def test_audio_is_made_of_what_is_decoded_and_not_complete_from_the_current_sent
     assert list(it.speaking()) == [request.sentences[1], request.sentences[3]]
 
 
-def test_requests_that_ended_well_are_counted_and_others_are_not() -> None:
+def test_new_requests_that_ended_well_are_counted_and_others_are_not() -> None:
     it = scheduler()
-    good, failed = submitted(it, ago=4), submitted(it, ago=4)
-    for request in (good, failed):
+    good, failed, rest = (submitted(it, ago=4, heard_in_s=heard_in_s) for heard_in_s in (None, None, 1.0))
+    for request in (good, failed, rest):
         heard(request, delivered_s=2.0, began_ago=3.0)
-    good.current = 1
-    for request in (good, failed):
+    good.current = rest.current = 1
+    for request in (good, failed, rest):
         it.remove(request)
     assert it.requests == []
     ((first_audio_s, factor),) = it.finished

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from serving.engines.base import SpeechChunk
-from serving.engines.xtts.sentence import CHARACTER_S, TOKEN_S, Request, Sentence, budget
+from serving.engines.pace import CHARACTER_S
+from serving.engines.xtts.sentence import TOKEN_S, Request, Sentence, budget
 from serving.engines.xtts.text import Piece
 from serving.errors import EngineError
 from tests.factories.sentences import MAX_AUDIO, Listener, make_request
@@ -115,6 +116,18 @@ def test_the_clock_of_later_sentences_moves_with_the_true_length_of_earlier_ones
     third.tokens, third.emitted = 40, 10
     assert third.decode_due == pytest.approx(request.first_audio + 4.0 + 40 * TOKEN_S)
     assert third.vocode_due(0.01) == pytest.approx(request.first_audio + 4.1)
+
+
+def test_the_rest_of_a_text_is_due_when_what_comes_before_has_been_heard() -> None:
+    request = make_request("x", heard_in_s=20.0)
+    (sentence,) = request.sentences
+    assert sentence.decode_due == pytest.approx(request.submitted + 20.0)
+    make(sentence, chunk())
+    assert request.play_start == pytest.approx(request.submitted + 20.0)  # it came early
+    late = make_request("x", heard_in_s=20.0)
+    late.submitted -= 25.0
+    make(late.sentences[0], chunk())
+    assert late.play_start == late.first_audio
 
 
 def test_speed_shortens_what_is_expected_and_what_is_decoded() -> None:

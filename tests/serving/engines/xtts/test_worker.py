@@ -45,7 +45,7 @@ def test_a_step_that_frees_the_only_row_is_followed_by_another_turn(start: Start
     device = start(slots=1)
     listener = Listener()
     too_fast = make_request(TEXT, TEXT, deliver=listener, speed=200.0)  # not a frame is left of it
-    device.worker.submit(too_fast, begun=False)
+    device.worker.submit(too_fast)
     assert listener.wait_for_end() is None
     with Held(device):
         request, listener = device.submit()
@@ -147,7 +147,7 @@ def test_more_requests_than_may_wait_are_refused_but_nobody_who_has_begun(start:
     device = start(slots=1, queue=2)
     with Held(device):
         listeners = [device.submit(seed=seed)[1] for seed in range(4)]
-        listeners.append(device.submit(begun=True)[1])
+        listeners.append(device.submit(heard_in_s=0.0)[1])
     ends = [listener.wait_for_end() for listener in listeners]
     assert [type(end) for end in ends] == [type(None)] * 2 + [Overloaded] * 2 + [type(None)]
 
@@ -187,7 +187,7 @@ def test_who_departs_makes_room_for_who_comes_in_the_same_moment(start: Start) -
         newcomers.append(device.submit()[1])
 
     with Held(device):
-        (_, speaking), (waiting, _) = device.submit(), device.submit(begun=True)
+        (_, speaking), (waiting, _) = device.submit(), device.submit(heard_in_s=0.0)
         device.during_step = change_places
     assert speaking.wait_for_end() is None
     assert newcomers[0].wait_for_end() is None

@@ -48,10 +48,10 @@ class Device:
             "test", CPU, self.scheduler, self.decoding, self.vocoding, self._condition, lambda request: SAMPLING
         )
 
-    def submit(self, *texts: str, seed: int = 1, begun: bool = False) -> tuple[Request, Listener]:
+    def submit(self, *texts: str, seed: int = 1, heard_in_s: float | None = None) -> tuple[Request, Listener]:
         listener = Listener()
-        request = make_request(*(texts or (TEXT,)), deliver=listener, seed=seed)
-        self.worker.submit(request, begun=begun)
+        request = make_request(*(texts or (TEXT,)), deliver=listener, seed=seed, heard_in_s=heard_in_s)
+        self.worker.submit(request)
         return request, listener
 
     def call(self, function: Callable[[], object]) -> BaseException | None:
