@@ -10,10 +10,10 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from serving.engines.base import Sampling
+from serving.engines.memory import untouched_zeros
 from serving.engines.xtts.sampling import SamplingRows
 
 MIN_TEMPERATURE = 1e-6
@@ -162,5 +162,5 @@ class SlotCache:
 def _zeros(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Zeros; on a CPU their memory is not touched before it is used, and most of it never is."""
     if device.type == "cpu" and dtype == torch.float32:
-        return torch.from_numpy(np.zeros(sizes, np.float32))
+        return untouched_zeros(*sizes)
     return torch.zeros(sizes, dtype=dtype, device=device)
