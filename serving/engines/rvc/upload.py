@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from serving.engines.rvc.checkpoint import DIRECTION, RvcCheckpoint, difference
+from serving.engines.rvc.checkpoint import RvcCheckpoint, difference, folded
 from serving.engines.rvc.configuration import FEATURES, RvcConfig
 from serving.engines.rvc.container import check_container, refusal
 
@@ -186,13 +186,12 @@ def _rate(value: Any) -> Any:
 
 
 def _checked(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies, the file's mapping left behind, of finite ``weights``."""
+    """Copies, the file's mapping left behind, of ``weights`` that are finite as they are and with weight norm folded."""
     copies = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in weights.items()}
-    for key, tensor in copies.items():
-        if not tensor.isfinite().all():
-            raise refusal(f"has values in {key} that are not finite; export the voice from another step")
-        if key.endswith(DIRECTION) and not tensor.flatten(1).any(1).all():
-            raise refusal(f"has nothing but zeros in a row of {key}; export the voice from another step")
+    for kind, tensors in ("values", copies), ("a weight norm", folded(copies, torch.device("cpu"))):
+        for key, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise refusal(f"has {kind} in {key} that cannot be computed with; export the voice from another step")
     return copies
 
 
