@@ -186,7 +186,7 @@ def _rate(value: Any) -> Any:
 
 
 def _checked(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies, the file's mapping left behind, of ``weights`` that are finite as they are and with weight norm folded."""
+    """Copies, the file's mapping left behind, of ``weights`` that are finite, also with weight norm folded."""
     copies = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in weights.items()}
     for kind, tensors in ("values", copies), ("a weight norm", folded(copies, torch.device("cpu"))):
         for key, tensor in tensors.items():
