@@ -47,3 +47,24 @@ def _pack(weight: torch.Tensor) -> torch.Tensor:
 def _packed_product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
+
+
+class PackedLinear(torch.nn.Module):  # type: ignore[misc]  # torch is not followed
+    """Stands in for a ``torch.nn.Linear`` in a module that is only used, not trained."""
+
+    def __init__(self, layer: torch.nn.Linear) -> None:
+        super().__init__()
+        bias = torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias
+        self._product = Linear(layer.weight.detach(), bias.detach())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._product(x)
+
+
+def pack_linears(module: torch.nn.Module) -> None:
+    """Replace every linear layer inside ``module`` whose weight ``can_pack``."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.Linear) and can_pack(child.weight):
+            setattr(module, name, PackedLinear(child))
+        else:
+            pack_linears(child)

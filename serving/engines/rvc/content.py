@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import HubertConfig, HubertModel
 
+from serving.engines.linear import pack_linears
 from serving.engines.rvc.shared import PULL, check_tensors, read_tensors, to_float32
 from serving.errors import ModelFilesError
 
@@ -70,6 +71,7 @@ class ContentEncoder:
         if projection is not None:
             _fill(projection, {name: weights.pop(f"final_proj.{name}") for name in ("weight", "bias")}, dtype)
         _fill(model, weights, dtype)
+        pack_linears(model)
         return cls(model, projection)
 
     def features(self, audio: torch.Tensor, lengths: Sequence[int], version: Version) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from serving.engines import linear
-from serving.engines.linear import Linear, can_pack
+from serving.engines.linear import Linear, can_pack, pack_linears
 
 WIDE, OUT = 256, 384
 
@@ -95,3 +95,15 @@ def test_what_onednn_has_no_layout_for_is_not_packed(monkeypatch: pytest.MonkeyP
     assert error(Linear(weight, bias)(rows(3).double()), rows(3), weight, bias) < 1e-14
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert not can_pack(layer()[0])
+
+
+def test_the_linear_layers_of_a_module_are_replaced_and_compute_the_same() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Linear(48, 64), torch.nn.GELU(), torch.nn.Sequential(torch.nn.Linear(64, 32, bias=False))
+    ).requires_grad_(False)
+    x = torch.randn(2, 7, 48)
+    expected = module(x)
+    pack_linears(module)
+    assert not [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
+    assert torch.allclose(module(x), expected, atol=1e-6)

@@ -60,7 +60,7 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 def test_v2_features_are_the_last_hidden_state(encoder: ContentEncoder, plain: HubertModel) -> None:
     speech = audio([16_000])
-    assert torch.equal(encoder.features(speech, [16_000], "v2"), plain(speech).last_hidden_state)
+    assert relative(encoder.features(speech, [16_000], "v2"), plain(speech).last_hidden_state) < 1e-6
 
 
 def test_v1_features_are_the_ninth_layer_projected(encoder: ContentEncoder, plain: HubertModel) -> None:
