@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from serving.engines.linear import Linear
+from serving.engines.transfer import arrays_to_device
 from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.sampling import SamplingRows, sample
 
@@ -127,8 +129,9 @@ class Decoder:
         looks back only, so the padding behind a prompt changes nothing, and its keys are overwritten before they count.
         """
         with torch.inference_mode():
-            lengths = torch.tensor([prompt.length for prompt in prompts], device=self.device)
-            x = torch.nn.utils.rnn.pad_sequence([self._embed(prompt) for prompt in prompts], batch_first=True)
+            lengths, *texts = self._on_device(prompts)
+            embedded = [self._embed(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+            x = torch.nn.utils.rnn.pad_sequence(embedded, batch_first=True)
             rows = slice(first_row, first_row + len(prompts))
             for layer, block in enumerate(self._blocks):
                 q, k, v = self._qkv(block, x)
@@ -174,10 +177,15 @@ class Decoder:
             latents = self._norms[1](self._norms[0](self._embeddings.audio[:1]))
             return bool(self._head(latents).isfinite().all())
 
-    def _embed(self, prompt: Prompt) -> torch.Tensor:
+    def _on_device(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
+        """int64: the lengths of ``prompts``, and of each the tokens of its text with the marks around them."""
+        lengths = np.array([prompt.length for prompt in prompts])
+        texts = [np.array([self._marks[0], *prompt.text_tokens, self._marks[1]]) for prompt in prompts]
+        return arrays_to_device([lengths, *texts], self.device)
+
+    def _embed(self, prompt: Prompt, tokens: torch.Tensor) -> torch.Tensor:
         tables = self._embeddings
-        tokens = [self._marks[0], *prompt.text_tokens, self._marks[1]]
-        text = tables.text[torch.tensor(tokens, device=self.device)] + tables.text_position[: len(tokens)]
+        text = tables.text[tokens] + tables.text_position[: len(tokens)]
         start = tables.audio[self.shape.start_audio] + tables.audio_position[0]
         return torch.cat((prompt.conditioning, text, start[None]))
 

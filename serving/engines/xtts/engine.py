@@ -25,6 +25,7 @@ from serving.engines.base import (
     Voice,
 )
 from serving.engines.memory import give_back
+from serving.engines.transfer import to_device
 from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts, load_checkpoint
 from serving.engines.xtts.conditioning import Conditioner
@@ -214,7 +215,7 @@ class XttsEngine(SpeechEngine):
         if frames + longest + 3 > self._decoder.shape.max_prompt:
             raise EngineError(f"voice {request.asked.voice.id!r} has {frames} conditioning latents, too many to speak")
         device = self._loaded.device
-        return Latents(latents.gpt_cond_latent.to(device), latents.speaker_embedding.to(device))
+        return Latents(to_device(latents.gpt_cond_latent, device), to_device(latents.speaker_embedding, device))
 
     def _sampling(self, request: Request) -> Sampling:
         """What the request asks for, and the model's own values for the rest."""

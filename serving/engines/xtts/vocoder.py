@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from serving.engines.hifigan import Convolution, Precision, Stage, context_of, convolutions
+from serving.engines.transfer import arrays_to_device
 from serving.engines.xtts.frames import FrameGrid, Window
 from serving.errors import ConfigurationError
 
@@ -71,19 +72,22 @@ class Vocoder:
         conditions = (weight, bias, [layer.out_channels for layer in layers])
         return cls(copy(generator.conv_pre), stages, last, conditions, precision)
 
-    def frames(self, latents: torch.Tensor, grid: FrameGrid, window: Window) -> torch.Tensor:
-        """The frames [channels, window.length] of ``window``, of an utterance's ``latents`` [n, channels] so far.
+    def frames(self, windows: Sequence[tuple[torch.Tensor, FrameGrid, Window]]) -> torch.Tensor:
+        """The frames [windows, channels, length] of windows of one length, each of an utterance's latents so far.
 
-        Both are float32 on the vocoder's device. Each frame is summed in the same order in every window.
+        Latents [n, channels] and frames are float32 on the vocoder's device. Each frame is summed in the same order in
+        every window.
         """
-        index, weight = grid.taps(window.start, window.stop, len(latents))
+        taps = [grid.taps(window.start, window.stop, len(latents)) for latents, grid, window in windows]
         with torch.inference_mode():
-            return functional.embedding_bag(
-                torch.from_numpy(index).to(self.device),
-                latents,
-                per_sample_weights=torch.from_numpy(weight).to(self.device),
-                mode="sum",
-            ).T
+            index = arrays_to_device([index for index, _ in taps], self.device)
+            weight = arrays_to_device([weight for _, weight in taps], self.device)
+            return torch.stack(
+                [
+                    functional.embedding_bag(indices, latents, per_sample_weights=weights, mode="sum").T
+                    for (latents, _, _), indices, weights in zip(windows, index, weight, strict=True)
+                ]
+            )
 
     def synthesize(self, frames: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
         """Audio [batch, length * hop] in -1..1, float32, of ``frames`` [batch, channels, length].

@@ -120,11 +120,8 @@ class Vocoding:
         return plan(sentence.emitted, available, finished=finished, max_frames=self._max_frames, bucket=self._bucket)
 
     def _make(self, batch: list[tuple[Sentence, Window]]) -> None:
-        frames = torch.stack(
-            [
-                self._vocoder.frames(self._latents(sentence)[: sentence.tokens], sentence.request.grid, window)
-                for sentence, window in batch
-            ]
+        frames = self._vocoder.frames(
+            [(self._latents(sentence)[: sentence.tokens], sentence.request.grid, window) for sentence, window in batch]
         )
         embeddings = torch.cat([sentence.request.conditioning.speaker_embedding for sentence, _ in batch])
         audio = Readback(self._vocoder.synthesize(frames, embeddings))

@@ -1,12 +1,8 @@
 import logging
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
-from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from serving.engines.base import Sampling
 from serving.engines.xtts import graphs
@@ -15,7 +11,6 @@ from serving.engines.xtts.checkpoint import load_checkpoint
 from serving.engines.xtts.decoder import Decoder, Prompt
 from serving.engines.xtts.decoding import POSITIONS
 from serving.engines.xtts.graphs import GraphedStep, stepper
-from serving.engines.xtts.probe import operations
 from tests.factories.xtts import cached_checkpoint
 
 SAMPLED = Sampling(temperature=0.75, top_k=50, top_p=0.85, repetition_penalty=5.0)
@@ -39,62 +34,6 @@ def test_a_gpu_takes_graphs_unless_told_otherwise(monkeypatch: pytest.MonkeyPatc
     cache = object()
     assert stepper(decoder, cache, graphs=True) == (decoder, cache)  # type: ignore[arg-type, comparison-overlap]
     assert stepper(decoder, cache, graphs=False) is step  # type: ignore[arg-type]
-
-
-class HostReads(TorchDispatchMode):  # type: ignore[misc]  # untyped in torch
-    """The names of operations on a GPU that wait for the host or read its memory, which no graph can hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = operation(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
-        mixed = {tensor.device.type for tensor in tensors} == {"cpu", "cuda"}
-        name = str(operation)
-        self.calls += 1
-        if (mixed and name != "aten.fill_.Tensor") or "_local_scalar_dense" in name or "nonzero" in name:
-            self.found.append(name)
-        return result
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_a_step_neither_waits_for_the_host_nor_reads_its_memory(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reads, step = HostReads(), Decoder.step
-
-    def watched(*args: Any) -> torch.Tensor:
-        with reads:
-            return step(*args)
-
-    monkeypatch.setattr(Decoder, "step", watched)
-    decode = next(one for one in operations(GPU) if one.name.startswith("decode step") and one.dtype == dtype)
-    with FakeTensorMode():  # knows devices and shapes, computes nothing, and so needs no GPU
-        decode.compute(GPU, dtype)
-    assert reads.calls > 20
-    assert reads.found == []
-
-
-def test_a_row_begins_without_waiting_for_the_host(decoder: Decoder) -> None:
-    with FakeTensorMode():
-        cache = SlotCache(decoder.shape, 2, GPU, torch.bfloat16)
-        with HostReads() as reads:
-            cache.begin(1, SAMPLED, 3)
-    assert reads.calls > 10
-    assert reads.found == []
-
-
-def test_what_reads_the_host_s_memory_is_noticed() -> None:
-    with FakeTensorMode():
-        seen, index = torch.zeros(3, 4, dtype=torch.bool, device=GPU), torch.arange(3, device=GPU)
-        with HostReads() as reads:
-            seen[index, index] = True
-            seen[0, 1] = True
-            torch.tensor([1, 2], device=GPU)
-    assert len(reads.found) == 3
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def by_coqui(stock: Any, latents: torch.Tensor, embedding: torch.Tensor, speed: 
 
 def at_once(vocoder: Vocoder, latents: torch.Tensor, embedding: torch.Tensor, grid: FrameGrid = USUAL) -> torch.Tensor:
     total = grid.total(len(latents))
-    return vocoder.synthesize(vocoder.frames(latents, grid, Window(0, total, 0, total))[None], embedding)[0]
+    return vocoder.synthesize(vocoder.frames([(latents, grid, Window(0, total, 0, total))]), embedding)[0]
 
 
 def streamed(
@@ -89,7 +89,7 @@ def streamed(
     for count in (*(length for length in GROWING if length < total), total):
         available = grid.total(total) if count == total else grid.ready(count)
         while window := plan(emitted, available, finished=count == total, **{"max_frames": 400} | options):
-            frames = vocoder.frames(latents[:count], grid, window)
+            frames = vocoder.frames([(latents[:count], grid, window)])[0]
             audio.append(vocoder.synthesize(frames[None], embedding)[0, window.samples(vocoder.hop)])
             emitted = window.last
     assert len(audio) > 2
@@ -145,9 +145,12 @@ def test_speech_at_another_speed_is_coqui_s_too(stock: Any, vocoder: Vocoder, sp
 def test_windows_of_several_streams_sound_in_a_batch_as_alone(vocoder: Vocoder) -> None:
     streams = [(noise(length, 64, seed=length), speaker(length)) for length in (20, 60, 90)]
     windows = [Window(0, 48, 0, 35), Window(100, 148, 113, 135), Window(343, 391, 356, 391)]
-    frames = [vocoder.frames(latents, USUAL, window) for (latents, _), window in zip(streams, windows, strict=True)]
+    grids = (USUAL, USUAL, FrameGrid.of(ARGS, 0.9))  # another speed takes more latents for a frame
+    asked = [(latents, grid, window) for (latents, _), grid, window in zip(streams, grids, windows, strict=True)]
+    frames = vocoder.frames(asked)
+    assert all(torch.equal(one, vocoder.frames([alone])[0]) for one, alone in zip(frames, asked, strict=True))
     embeddings = [embedding for _, embedding in streams]
-    together = vocoder.synthesize(torch.stack(frames), torch.cat(embeddings))
+    together = vocoder.synthesize(frames, torch.cat(embeddings))
     assert together.shape == (3, 48 * 256)
     for audio, alone, embedding in zip(together, frames, embeddings, strict=True):
         assert difference(audio, vocoder.synthesize(alone[None], embedding)[0]) < 1e-6
