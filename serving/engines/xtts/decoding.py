@@ -41,7 +41,6 @@ class Decoding:
         self._step = step or decoder.step
         self._positions = POSITIONS[kind]
         self._ahead = LAUNCHED_AHEAD[kind]
-        self._together = kind == "cuda"  # a CPU is busy with one prompt, and padding would only cost
         self._launched: deque[tuple[Readback, list[tuple[Sentence, int]]]] = deque()
         self.tokens = 0
         """All audio tokens so far, for statistics."""
@@ -53,7 +52,7 @@ class Decoding:
             if sentence.saved is not None:
                 self._cache.restore(self._take_row(sentence), sentence.saved, sentence.position)
                 sentence.saved = None
-        for group in [fresh] if self._together and fresh else [[sentence] for sentence in fresh]:
+        for group in [fresh] if self._scheduler.limits.padded and fresh else [[sentence] for sentence in fresh]:
             prompts = [
                 Prompt(sentence.request.conditioning.gpt_cond_latent[0], sentence.piece.tokens) for sentence in group
             ]

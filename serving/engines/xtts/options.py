@@ -16,7 +16,7 @@ SLOTS = {"cpu": 8, "cuda": 64}
 """Sentences decoded at a time by default: as many as still make the device faster."""
 
 PREFILL_TOKENS = {"cpu": 128, "cuda": 2048}
-"""Prompt positions read between two steps, so that running streams do not stall."""
+"""Prompt positions read between two steps, with padding, so that running streams do not stall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class XttsOptions:
         if self.slots is None and device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             slots = max(1, min(slots, free // 2 // slot_bytes))
-        return Limits(slots, PREFILL_TOKENS[device.type], self.queue, self.queue_age_s)
+        padded = device.type == "cuda"  # a CPU is busy with one prompt, and padding would only cost
+        return Limits(slots, PREFILL_TOKENS[device.type], self.queue, self.queue_age_s, padded)
 
     def weights(self, device: torch.device) -> torch.dtype:
         """The decoder's weights."""

@@ -34,15 +34,16 @@ UNHEARD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``slots``: sentences decoded at a time. ``prefill_tokens``: prompt positions read between two steps.
-    ``queue``: requests that may wait for a slot; ``queue_age_s``: how long the first of them may have waited when
-    another one is taken.
+    """``slots``: sentences decoded at a time. ``prefill_tokens``: prompt positions read between two steps;
+    ``padded``: prompts are read together, each as long as the longest. ``queue``: requests that may wait for a slot;
+    ``queue_age_s``: how long the first of them may have waited when another one is taken.
     """
 
     slots: int
     prefill_tokens: int
     queue: int = 256
     queue_age_s: float = 30.0
+    padded: bool = False
 
 
 class Scheduler:
@@ -93,12 +94,14 @@ class Scheduler:
     def admit(self) -> list[Sentence]:
         """The sentences to read into free rows now, most urgent first."""
         free = self.limits.slots - len(self.active)
-        left = self.limits.prefill_tokens
         chosen: list[Sentence] = []
+        prompts: list[int] = []
         for sentence in heapq.nsmallest(free, self._waiting(), _decode_due) if free else ():
-            left -= 0 if sentence.saved else CONDITIONING + len(sentence.piece.tokens)
-            if left < 0 and chosen:
-                break
+            if not sentence.saved:
+                prompts.append(CONDITIONING + len(sentence.piece.tokens))
+                read = max(prompts) * len(prompts) if self.limits.padded else sum(prompts)
+                if read > self.limits.prefill_tokens and chosen:
+                    break
             chosen.append(sentence)
         return chosen
 

@@ -25,8 +25,8 @@ TEXTS = ("One of several sentences.", "Two is another, and longer than the one b
 class Rows:
     """A decoder's rows, and the requests in them."""
 
-    def __init__(self, decoder: Decoder, slots: int = 4, step: Step | None = None) -> None:
-        self.scheduler = Scheduler(Limits(slots, 10_000))
+    def __init__(self, decoder: Decoder, slots: int = 4, step: Step | None = None, *, padded: bool = False) -> None:
+        self.scheduler = Scheduler(Limits(slots, 10_000, padded=padded))
         self.cache = SlotCache(decoder.shape, slots, CPU, torch.float32)
         self.decoding = Decoding(decoder, self.scheduler, self.cache, step)
 
@@ -82,11 +82,10 @@ def ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return int(request.param)
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_sentences_that_come_and_go_are_each_as_alone(decoder: Decoder, together: bool) -> None:
+@pytest.mark.parametrize("padded", [False, True])
+def test_sentences_that_come_and_go_are_each_as_alone(decoder: Decoder, padded: bool) -> None:
     asked = [(TEXTS[index % 4], GREEDY if index == 2 else SAMPLED, index) for index in range(7)]
-    rows = Rows(decoder, slots=3)
-    rows.decoding._together = together
+    rows = Rows(decoder, slots=3, padded=padded)
     sentences = [rows.submit(*asked[index]) for index in range(3)]
     for later in asked[3:]:
         rows.turns(7)

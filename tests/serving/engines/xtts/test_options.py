@@ -18,6 +18,7 @@ def _gpu_with_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_device_decides_how_much_is_done_at_a_time_unless_told(device: torch.device, kind: str) -> None:
     limits = XttsOptions().limits(device, SLOT)
     assert (limits.slots, limits.prefill_tokens) == (SLOTS[kind], PREFILL_TOKENS[kind])
+    assert limits.padded is (kind == "cuda")
     told = XttsOptions(slots=3, queue=5, queue_age_s=7.0).limits(device, SLOT)
     assert (told.slots, told.queue, told.queue_age_s) == (3, 5, 7.0)
     assert told.prefill_tokens == limits.prefill_tokens

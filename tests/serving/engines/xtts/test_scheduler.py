@@ -100,6 +100,25 @@ def test_prompts_are_read_up_to_the_cap_and_at_least_one_is() -> None:
     assert len(it.admit()) == 3
 
 
+def test_prompts_that_are_read_together_are_counted_as_long_as_the_longest() -> None:
+    long, short = CONDITIONING + 200, CONDITIONING + 10
+    for padded, cap, count in (
+        (False, long + 2 * short, 3),
+        (True, long + 2 * short, 1),
+        (True, 2 * long - 1, 1),
+        (True, 2 * long, 2),
+        (True, 3 * long, 3),
+    ):
+        it = Scheduler(Limits(8, cap, padded=padded))
+        for letters in (200, 10, 10):
+            submitted(it, "x" * letters)
+        assert len(it.admit()) == count
+    grown = Scheduler(Limits(8, 2 * long - 1, padded=True))
+    for letters in (10, 10, 200):  # the long one would make the short ones long
+        submitted(grown, "x" * letters)
+    assert len(grown.admit()) == 2
+
+
 def test_a_stream_that_is_ahead_makes_room_for_one_who_waits() -> None:
     it = scheduler(slots=2)
     near, far = submitted(it), submitted(it)
