@@ -86,10 +86,16 @@ class Decoding:
                     self._take(sentence, token)
 
     def suspend(self, sentence: Sentence) -> None:
-        """Take ``sentence`` out of its row, to be put back later."""
+        """Take ``sentence`` out of its row, to be put back later; it stays where the device has no memory for that."""
         self.collect()
-        if sentence.row is not None:
+        if sentence.row is None:
+            return
+        try:
             sentence.saved = self._cache.save(sentence.row, sentence.position)
+        except torch.OutOfMemoryError:
+            logger.warning("the device has no memory for a sentence that makes room for others, so it keeps its slot")
+            self._scheduler.stay()
+        else:
             self.release(sentence)
 
     def release(self, sentence: Sentence) -> None:

@@ -82,7 +82,7 @@ class XttsEngine(SpeechEngine):
         )
         loaded.model.hifigan_decoder.waveform_decoder = None
         self._decoder = Decoder.take(loaded.model.gpt, options.weights(device))
-        limits = options.limits(device, self._decoder.shape.slot_bytes(options.cache(device)))
+        limits = options.limits(device, self._decoder.shape)
         self._scheduler = Scheduler(limits)
         cache = _make_cache(self._decoder.shape, limits.slots, device, options.cache(device))
         step = stepper(self._decoder, cache, graphs=options.cuda_graphs)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from serving.engines.xtts.cache import DecoderShape
 from serving.engines.xtts.scheduler import Limits
 from serving.engines.xtts.vocoder import Precision
 
@@ -17,6 +18,9 @@ SLOTS = {"cpu": 8, "cuda": 64}
 
 PREFILL_TOKENS = {"cpu": 128, "cuda": 2048}
 """Prompt positions read between two steps, with padding, so that running streams do not stall."""
+
+SLOTS_PER_SAVED = 4
+"""Sentences that make room for others may keep as many positions as one slot in so many has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +38,15 @@ class XttsOptions:
     queue: int = 256
     queue_age_s: float = 30.0
 
-    def limits(self, device: torch.device, slot_bytes: int) -> Limits:
-        """``slot_bytes`` is what a slot takes on ``device``."""
+    def limits(self, device: torch.device, shape: DecoderShape) -> Limits:
+        """For a decoder of ``shape`` on ``device``."""
         slots = self.slots or SLOTS[device.type]
         if self.slots is None and device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
-            slots = max(1, min(slots, free // 2 // slot_bytes))
+            slots = max(1, min(slots, free // 2 // shape.slot_bytes(self.cache(device))))
         padded = device.type == "cuda"  # a CPU is busy with one prompt, and padding would only cost
-        return Limits(slots, PREFILL_TOKENS[device.type], self.queue, self.queue_age_s, padded)
+        saved = max(1, slots // SLOTS_PER_SAVED) * shape.positions
+        return Limits(slots, PREFILL_TOKENS[device.type], self.queue, self.queue_age_s, padded, saved)
 
     def weights(self, device: torch.device) -> torch.dtype:
         """The decoder's weights."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ HURRIED_S = 0.5
 CONDITIONING = 32
 """Positions of a prompt before its text, in XTTS v2."""
 
+STAY_S = 10.0
+"""So long after a device had no memory to spare, it is asked again."""
+
 UNHEARD_S = 60.0
 """Audio that may lie unheard before a request's work stops."""
 
@@ -36,7 +40,8 @@ UNHEARD_S = 60.0
 class Limits:
     """``slots``: sentences decoded at a time. ``prefill_tokens``: prompt positions read between two steps;
     ``padded``: prompts are read together, each as long as the longest. ``queue``: requests that may wait for a slot;
-    ``queue_age_s``: how long the first of them may have waited when another one is taken.
+    ``queue_age_s``: how long the first of them may have waited when another one is taken. ``saved``: cached positions
+    that sentences out of their rows may keep in all.
     """
 
     slots: int
@@ -44,6 +49,7 @@ class Limits:
     queue: int = 256
     queue_age_s: float = 30.0
     padded: bool = False
+    saved: int = sys.maxsize
 
 
 class Scheduler:
@@ -53,6 +59,7 @@ class Scheduler:
         self.limits = limits
         self.requests: list[Request] = []
         self.active: list[Sentence] = []
+        self._stay_until = -math.inf
         self.finished: deque[tuple[float, float]] = deque(maxlen=64)
         """Of the latest new requests: seconds to the first audio, and seconds of work per second of audio."""
 
@@ -106,14 +113,26 @@ class Scheduler:
         return chosen
 
     def yielding(self) -> Sentence | None:
-        """An active sentence that should make room: all rows are taken and one far less urgent than it waits."""
-        if len(self.active) < self.limits.slots:
+        """An active sentence that should make room: all rows are taken and one far more urgent than it waits.
+
+        None also where there is no memory for what it has cached.
+        """
+        now = time.monotonic()
+        if len(self.active) < self.limits.slots or now < self._stay_until:
             return None
         ahead = max(self.active, key=_decode_due)
         latest = ahead.decode_due - AHEAD_S
-        if latest < time.monotonic():
+        if latest < now or self.saved_positions() + ahead.position > self.limits.saved:
             return None
         return ahead if any(sentence.decode_due <= latest for sentence in self._waiting()) else None
+
+    def saved_positions(self) -> int:
+        """What sentences that made room have cached."""
+        return sum(s.position for request in self.requests for s in self._near(request) if s.saved is not None)
+
+    def stay(self) -> None:
+        """Nobody makes room for a while: the device has no memory for what a sentence has cached."""
+        self._stay_until = time.monotonic() + STAY_S
 
     def latest_due(self) -> float:
         """What is due after this can wait: infinity, unless a listener is about to hear nothing."""

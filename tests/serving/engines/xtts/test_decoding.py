@@ -137,6 +137,27 @@ def test_a_sentence_that_made_room_goes_on_where_it_was(decoder: Decoder) -> Non
         assert same(spoken(rows, sentence), alone(decoder, asked[0], SAMPLED, asked[1]))
 
 
+def test_a_sentence_that_there_is_no_memory_to_keep_stays_in_its_row(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    rows = Rows(decoder, slots=1)
+    sentence = rows.submit(TEXTS[0], SAMPLED, 3)
+    rows.turns(10)
+    sentence.request.submitted += 100  # it is far ahead of its listener
+    newcomer = rows.submit(TEXTS[1], SAMPLED, 4)
+    assert rows.scheduler.yielding() is sentence
+    with monkeypatch.context() as patch:
+        patch.setattr(rows.cache, "save", full)
+        rows.decoding.suspend(sentence)
+    assert (sentence.row, sentence.saved) == (0, None)
+    assert rows.scheduler.yielding() is None
+    rows.finish(sentence, newcomer)
+    assert same(spoken(rows, sentence), alone(decoder, TEXTS[0], SAMPLED, 3))
+
+
 def test_a_sentence_that_just_ended_has_no_row_to_give(decoder: Decoder, ahead: int) -> None:
     rows = Rows(decoder, slots=1)
     sentence = rows.submit(TEXTS[0])

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from serving.engines.xtts.scheduler import AHEAD_S, CONDITIONING, UNHEARD_S, Limits, Scheduler
+from serving.engines.xtts.scheduler import AHEAD_S, CONDITIONING, STAY_S, UNHEARD_S, Limits, Scheduler
 from serving.engines.xtts.sentence import TOKEN_S, Request, Sentence
 from serving.errors import Overloaded
 from tests.factories.sentences import make_request
@@ -131,6 +131,37 @@ def test_a_stream_that_is_ahead_makes_room_for_one_who_waits() -> None:
     assert it.yielding() is far.sentences[0]
     decoded(far.sentences[0], AHEAD_S - 0.5)
     assert it.yielding() is None
+
+
+def test_who_makes_room_keeps_no_more_than_there_is_memory_for() -> None:
+    it = Scheduler(Limits(1, PLENTY, saved=300))
+    away, ahead = submitted(it), submitted(it)
+    for request, position in ((away, 200), (ahead, 100)):
+        heard(request, delivered_s=0.5)
+        decoded(request.sentences[0], 30.0)
+        request.sentences[0].position = position
+    away.sentences[0].saved = object()
+    enter(it, ahead.sentences[0])
+    submitted(it)
+    assert it.yielding() is ahead.sentences[0]
+    ahead.sentences[0].position = 101
+    assert it.yielding() is None
+    it.remove(away)
+    assert it.yielding() is ahead.sentences[0]
+
+
+def test_nobody_makes_room_for_a_while_when_the_device_had_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = scheduler(slots=1)
+    ahead = submitted(it)
+    heard(ahead, delivered_s=0.5)
+    enter(it, ahead.sentences[0])
+    decoded(ahead.sentences[0], 60.0)
+    submitted(it)
+    it.stay()
+    assert it.yielding() is None
+    later = time.monotonic() + STAY_S
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert it.yielding() is ahead.sentences[0]
 
 
 def test_a_stream_that_is_ahead_stays_while_there_is_room() -> None:
