@@ -9,10 +9,11 @@ from typing import Any
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
+from serving.deployments.conversion import Conversion
 from serving.deployments.ingress import Ingress
 from serving.deployments.speech import Speech
-from serving.selection import choose_engine
-from serving.settings import DatabaseSettings, Settings, load_settings
+from serving.selection import choose_engine, conversion_fault
+from serving.settings import DatabaseSettings, ReplicaSettings, RvcReplicaSettings, Settings, load_settings
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
 
@@ -26,21 +27,37 @@ DRAIN_S = 120.0
 def build(args: Mapping[str, Any] | Settings) -> Application:
     """The Ray Serve application; ``args`` are settings (nested as in ``serving.settings``) or a parsed tree."""
     settings = args if isinstance(args, Settings) else load_settings(args)
-    engine = choose_engine(settings, ModelStore(Volume(settings.data))).engine
+    models = ModelStore(Volume(settings.data))
+    engine = choose_engine(settings, models).engine
     speech = Speech.options(
         name=engine.capitalize(),
         max_ongoing_requests=settings.limits.ongoing_per_replica,
         ray_actor_options={"num_cpus": settings.replicas.cpus, "num_gpus": _gpus(engine, settings)},
-        **_scale(settings),
+        **_scale(settings.replicas, settings.limits.ongoing_per_replica),
         **_lifecycle(),
     ).bind(_replica_settings(settings))
+    conversion = None if conversion_fault(settings, models) else _conversion(settings)
     return Ingress.options(
         name="Ingress",
         num_replicas=settings.replicas.ingress,
         max_ongoing_requests=INGRESS_ONGOING,
         ray_actor_options={"num_cpus": 0.5},
         **_lifecycle(),
-    ).bind(speech, _replica_settings(settings))
+    ).bind(speech, _replica_settings(settings), conversion)
+
+
+def _conversion(settings: Settings) -> Application:
+    replicas = settings.rvc.replicas
+    return Conversion.options(
+        name="Rvc",
+        max_ongoing_requests=replicas.ongoing,
+        ray_actor_options={
+            "num_cpus": replicas.cpus,
+            "num_gpus": 0.0 if settings.rvc.device == "cpu" else replicas.gpus,
+        },
+        **_scale(replicas, replicas.ongoing),
+        **_lifecycle(),
+    ).bind(_replica_settings(settings))
 
 
 def _replica_settings(settings: Settings) -> Settings:
@@ -57,8 +74,8 @@ def _gpus(engine: str, settings: Settings) -> float:
     return settings.replicas.gpus if engine == "xtts" and settings.xtts.device != "cpu" else 0.0
 
 
-def _scale(settings: Settings) -> dict[str, Any]:
-    low, high = settings.replicas.min, settings.replicas.max
+def _scale(replicas: ReplicaSettings | RvcReplicaSettings, ongoing: int) -> dict[str, Any]:
+    low, high = replicas.min, replicas.max
     if low == high:
         return {"num_replicas": low}
     with warnings.catch_warnings():
@@ -68,7 +85,7 @@ def _scale(settings: Settings) -> dict[str, Any]:
             min_replicas=low,
             initial_replicas=max(1, low),  # an installation that scales to zero proves its weights once
             max_replicas=high,
-            target_ongoing_requests=max(1.0, settings.limits.ongoing_per_replica / 2),
+            target_ongoing_requests=max(1.0, ongoing / 2),
             # With Ray's defaults the decision for more replicas takes 40 s; see docs/performance.md.
             metrics_interval_s=1.0,
             look_back_period_s=2.0,

@@ -20,6 +20,7 @@ from serving.store.database import MIGRATIONS, SQLITE_FILE, Database
 from serving.store.hub import XTTS_FILES, XTTS_REPOSITORY, instructions
 from serving.store.manifest import MANIFEST, verify_manifest
 from serving.store.models import ModelStore
+from serving.store.shared_parts import COMMAND, CONTENT_ENCODER, RMVPE
 from serving.store.volume import Volume
 
 Status = Literal["ok", "warning", "failed"]
@@ -56,6 +57,7 @@ def examine(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
         ("filesystem", lambda: check_filesystem(settings)),
         ("database", lambda: check_database(settings)),
         ("weights", lambda: check_weights(settings, deep=deep)),
+        ("conversion", lambda: check_conversion(settings)),
     )
     for name, check in checks:
         yield _guarded(name, check)
@@ -247,3 +249,16 @@ def check_weights(settings: Settings, *, deep: bool) -> Check:
     verify_manifest(current.path, hashes=deep)
     how = "hashes" if deep else "sizes"
     return Check("weights", "ok", f"{name}@{current.revision}, {current.bytes / 1e9:.2f} GB, {how} match the manifest")
+
+
+def check_conversion(settings: Settings) -> Check:
+    """What voice conversion finds on the volume, and which methods of pitch that leaves."""
+    volume = Volume(settings.data)
+    if settings.rvc.enabled == "false":
+        return Check("conversion", "ok", "voice conversion is switched off")
+    if missing := CONTENT_ENCODER.missing(volume):
+        status: Status = "failed" if settings.rvc.enabled == "true" else "ok"
+        return Check("conversion", status, f"off: {missing}", COMMAND)
+    if missing := RMVPE.missing(volume):
+        return Check("conversion", "ok", f"content encoder found; pitch by fcpe and crepe; {missing}", COMMAND)
+    return Check("conversion", "ok", "content encoder and rmvpe found")

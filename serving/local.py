@@ -6,6 +6,7 @@ import io
 import ipaddress
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from serving.errors import ConfigurationError, EngineError
-from serving.selection import choose_engine
+from serving.selection import choose_engine, conversion_fault
 from serving.settings import Settings
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
@@ -46,8 +47,11 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
     check_exposure(settings)
     settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": usable_port(settings)})})
     Volume(settings.data).create()
-    choice = choose_engine(settings, ModelStore(Volume(settings.data)))
+    models = ModelStore(Volume(settings.data))
+    choice = choose_engine(settings, models)
+    fault = conversion_fault(settings, models)
     say(f"starting Ray; engine {choice.engine}: {choice.reason}")
+    say(fault.message if fault else "voice conversion is on")
     with _interrupts() as again, _cluster(settings):
         again()  # ray.init has put a handler of its own in the place of SIGTERM's, which cuts streams
         _deploy(settings)
@@ -142,7 +146,8 @@ def _cluster(settings: Settings) -> Iterator[None]:
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    needed = settings.replicas.max * settings.replicas.cpus + settings.replicas.ingress + 1
+    speech, conversion = settings.replicas, settings.rvc.replicas
+    needed = speech.max * speech.cpus + conversion.max * conversion.cpus + speech.ingress + 1
     try:
         ray.init(
             address="local",
@@ -196,12 +201,22 @@ def _deploy(settings: Settings) -> None:
 
     from serving.app import build
 
-    if not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
-        settings = settings.model_copy(update={"replicas": settings.replicas.model_copy(update={"gpus": 0.0})})
+    settings = with_gpus(settings, ray.cluster_resources().get("GPU", 0.0))  # type: ignore[no-untyped-call]
     try:
         serve.run(build(settings), name="kubevoice", route_prefix="/")
     except RuntimeError as error:
         raise EngineError(f"the application did not start: {_cause(str(error))}") from error
+
+
+def with_gpus(settings: Settings, gpus: float) -> Settings:
+    """``settings`` whose replicas fit on ``gpus``: none on none, and a share each where there are too few."""
+    fault = conversion_fault(settings, ModelStore(Volume(settings.data)))
+    replicas = settings.replicas.max + (0 if fault else settings.rvc.replicas.max)
+    share = 1 / math.ceil(replicas / gpus) if gpus else 0.0
+    speech = settings.replicas.model_copy(update={"gpus": min(settings.replicas.gpus, share)})
+    own = settings.rvc.replicas
+    rvc = settings.rvc.model_copy(update={"replicas": own.model_copy(update={"gpus": min(own.gpus, share)})})
+    return settings.model_copy(update={"replicas": speech, "rvc": rvc})
 
 
 def _cause(report: str) -> str:

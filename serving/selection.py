@@ -6,9 +6,11 @@ import logging
 from dataclasses import dataclass
 
 from serving.engines.base import EngineInfo, SpeechEngine, Voice
-from serving.errors import InvalidRequest, ModelFilesError, NotFound, Unavailable
+from serving.engines.conversion import ConversionEngine
+from serving.errors import InvalidRequest, KubevoiceError, ModelFilesError, NotFound, Unavailable
 from serving.settings import Settings, VoiceSettings
 from serving.store.models import ModelRevision, ModelStore, verify_xtts
+from serving.store.shared_parts import require_content_encoder, shared_directory
 from serving.store.voices import VoiceProfile, VoiceStore
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,38 @@ def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
             queue=xtts.queue,
             queue_age_s=xtts.queue_age_s,
         ),
+    )
+
+
+NO_CONVERSION = NotFound("voice conversion is switched off here: rvc.enabled is false", code="not_served")
+
+
+def conversion_fault(settings: Settings, models: ModelStore) -> KubevoiceError | None:
+    """Why voice conversion is not served; None when it is.
+
+    Raises ModelFilesError when it is asked for and its weights are missing.
+    """
+    if settings.rvc.enabled == "false":
+        return NO_CONVERSION
+    try:
+        require_content_encoder(models.volume)
+    except ModelFilesError as error:
+        if settings.rvc.enabled == "true":
+            raise
+        return error
+    return None
+
+
+def open_converter(settings: Settings, models: ModelStore) -> ConversionEngine:
+    """Load the converter; takes seconds, so never call it on an event loop."""
+    from serving.engines.rvc.engine import RvcConverter, RvcOptions
+
+    rvc = settings.rvc
+    return RvcConverter.load(
+        shared_directory(models.volume),
+        device=rvc.device,
+        fallback_cpu=rvc.fallback_cpu,
+        options=RvcOptions(voice_bytes=rvc.voice_bytes, queue=rvc.queue, precision=rvc.precision),
     )
 
 

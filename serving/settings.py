@@ -106,6 +106,40 @@ class XttsSettings(Section):
     cuda_graphs: bool = Field(True, description="Decode by CUDA graphs; false for debugging a GPU")
 
 
+class RvcReplicaSettings(Section):
+    min: int = Field(1, ge=0, description="Fewest replicas that convert voices")
+    max: int = Field(1, ge=1, validate_default=True, description="Most replicas that convert voices")
+    gpus: float = Field(1.0, ge=0, description="GPUs of one of them; 0 on the CPU")
+    cpus: float = Field(1.0, ge=0, description="CPUs of one of them")
+    ongoing: int = Field(16, ge=1, description="Windows of recordings that one of them works on at a time")
+
+    @field_validator("max")
+    @classmethod
+    def _not_below_the_fewest(cls, value: int, info: ValidationInfo) -> int:
+        return _not_below("min", value, info)
+
+
+class RvcSettings(Section):
+    enabled: Literal["auto", "true", "false"] = Field(
+        "auto", description="Voice conversion; auto where the content encoder is in models/shared on the volume"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    fallback_cpu: bool = Field(False, description="Convert on the CPU when the GPU is missing or fails its probe")
+    voice_bytes: int = Field(
+        2 * 1024**3, ge=1, description="Memory for voices in one replica, in bytes; a voice takes about 110 MB"
+    )
+    queue: int = Field(64, ge=1, description="Windows that may wait in one replica; more get 429")
+    precision: Literal["tf32", "float32", "float16"] = Field(
+        "tf32", description="Of the synthesizer; float16 is for GPUs only; tf32 is float32 without TF32 units"
+    )
+    replicas: RvcReplicaSettings = RvcReplicaSettings()
+
+    @field_validator("enabled", mode="before")
+    @classmethod
+    def _as_a_word(cls, value: object) -> object:
+        return str(value).lower() if isinstance(value, bool | str) else value
+
+
 class ReplicaSettings(Section):
     ingress: int = Field(1, ge=1, description="Ingress replicas")
     min: int = Field(1, ge=0, description="Fewest speech replicas")
@@ -156,6 +190,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     voices: VoiceSettings = VoiceSettings()
     xtts: XttsSettings = XttsSettings()
+    rvc: RvcSettings = RvcSettings()
     replicas: ReplicaSettings = ReplicaSettings()
     database: DatabaseSettings = DatabaseSettings()
     launch: LaunchSettings = LaunchSettings()

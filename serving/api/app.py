@@ -15,8 +15,8 @@ from serving.api.schemas import ErrorBody
 from serving.engines.base import SpeechService
 from serving.engines.conversion import VoiceConverter
 from serving.engines.rvc.absent import AbsentConverter
-from serving.errors import NotFound
 from serving.metrics import Metrics
+from serving.selection import NO_CONVERSION
 from serving.settings import Settings
 from serving.store.conversion_models import ConversionModelStore
 from serving.store.voices import VoiceStore
@@ -30,9 +30,6 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorBody, "description": "At capacity: try again after `Retry-After` seconds"},
     503: {"model": ErrorBody, "description": "Cannot speak at the moment: try again after `Retry-After` seconds"},
 }
-
-
-NOT_SERVED = NotFound("voice conversion is not served here: its setting rvc.enabled is false", code="not_served")
 
 
 def build_app(
@@ -52,7 +49,7 @@ def build_app(
     )
     models_store = ConversionModelStore(store.volume, store.database)
     app.state.context = Context(
-        engine, store, settings, metrics, converter or AbsentConverter(NOT_SERVED), models_store
+        engine, store, settings, metrics, converter or AbsentConverter(NO_CONVERSION), models_store
     )
     for router in (speech.router, voices.router, conversions.router, conversion_models.router, models.router):
         app.include_router(router, responses=ERRORS)

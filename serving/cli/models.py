@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,14 @@ from serving.cli.context import Data, model_store, settings_with
 from serving.cli.terminal import confirm, show_json, show_table, transfers
 
 if TYPE_CHECKING:
+    from serving.settings import Settings
     from serving.store.models import ModelStore
+
+
+class What(StrEnum):
+    XTTS = "xtts"
+    RVC_BASE = "rvc-base"
+
 
 POLL_S = 2.0
 REMINDER_S = 30.0
@@ -39,6 +47,9 @@ def list_models(
 
 @app.command(epilog="Example: kubevoice models pull --accept-licence")
 def pull(
+    what: Annotated[
+        What, typer.Argument(help="xtts: XTTS weights. rvc-base: what voice conversion needs beside a voice.")
+    ] = What.XTTS,
     name: Annotated[str | None, typer.Option(help="Name on the volume.", show_default="the setting xtts.model")] = None,
     repository: Annotated[str, typer.Option(help="Repository on the Hugging Face hub.")] = "coqui/XTTS-v2",
     revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
@@ -52,10 +63,14 @@ def pull(
     ] = False,
     data: Data = None,
 ) -> None:
-    """Download XTTS weights, check them and make them current; an interrupted download is resumed.
+    """Download weights, check them and make them current; an interrupted download is resumed.
 
-    HF_ENDPOINT, HF_TOKEN and the proxy variables are honoured.
+    The options --name, --repository, --revision, --sha256 and --accept-licence are for xtts. HF_ENDPOINT, HF_TOKEN and
+    the proxy variables are honoured.
     """
+    if what is What.RVC_BASE:
+        _pull_shared(settings_with(data))
+        return
     from serving.store import hub
 
     settings = settings_with(data)
@@ -75,6 +90,17 @@ def pull(
         )
     model, done = result.model, "is ready" if result.downloaded else "is there already and intact"
     typer.echo(f"{model.kind}/{model.name}@{model.revision} {done}: {model.path}")
+
+
+def _pull_shared(settings: Settings) -> None:
+    from serving.store.hub_shared import pull_shared
+
+    with transfers() as progress:
+        pulled = pull_shared(model_store(settings), progress=progress)
+    for each in pulled:
+        done = "is ready" if each.downloaded else "is there already and intact"
+        typer.echo(f"{each.part.what} of {each.part.repository} ({each.part.licence}) {done}: {each.directory}")
+    typer.echo("restart the server to convert voices: it looks for these files when it starts")
 
 
 @app.command(epilog="Example: kubevoice models wait --timeout 1800")

@@ -18,11 +18,16 @@ from serving.api import build_app
 from serving.api.context import Context
 from serving.deployments.metrics import RayMetrics
 from serving.deployments.remote import RemoteSpeech
-from serving.errors import KubevoiceError
+from serving.deployments.remote_conversion import RemoteConverter
+from serving.engines.conversion import VoiceConverter
+from serving.engines.rvc.absent import AbsentConverter
+from serving.errors import KubevoiceError, Unavailable
 from serving.logs import configure_logging
 from serving.metrics import REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE, Metrics
+from serving.selection import conversion_fault
 from serving.settings import Settings, load_settings
 from serving.store.database import Database
+from serving.store.models import ModelStore
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
 
@@ -51,10 +56,10 @@ class AsgiShell:
 
 
 class IngressReplica:
-    """Opens the store and builds the application around the speech handle."""
+    """Opens the store and builds the application around the handles of speech and, if it is served, conversion."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, speech: DeploymentHandle[Any], settings: Settings
+        self, speech: DeploymentHandle[Any], settings: Settings, conversion: DeploymentHandle[Any] | None = None
     ) -> None:
         configure_logging(settings.log)
         volume = Volume(settings.data)
@@ -66,7 +71,8 @@ class IngressReplica:
         database.migrate()
         engine = RemoteSpeech(speech, settings.limits.queued_per_ingress)
         metrics = RayMetrics()
-        self._app = build_app(engine, VoiceStore(volume, database), settings, metrics)
+        converter = _converter(conversion, settings, volume)
+        self._app = build_app(engine, VoiceStore(volume, database), settings, metrics, converter)
         self._tasks = [asyncio.create_task(_sweep(volume)), asyncio.create_task(_report(volume, metrics))]
 
     async def __serve_build_asgi_app__(self) -> AsgiShell:
@@ -77,6 +83,13 @@ class IngressReplica:
         context: Context = self._app.state.context
         context.draining = True
         return context.in_progress
+
+
+def _converter(handle: DeploymentHandle[Any] | None, settings: Settings, volume: Volume) -> VoiceConverter:
+    if handle is not None:
+        return RemoteConverter(handle, settings.limits.queued_per_ingress)
+    fault = conversion_fault(settings, ModelStore(volume))
+    return AbsentConverter(fault or Unavailable("voice conversion got its weights after the start; start again", 60))
 
 
 async def _report(volume: Volume, metrics: Metrics) -> None:

@@ -53,7 +53,7 @@ class RemoteSpeech(SpeechService):
         """What the replicas say; while there is none, what they said last. Starts one if nothing is known."""
         with translated_errors():
             try:
-                self._info = (await self._ask("info"))[0]
+                self._info = (await ask(self._handle, "info"))[0]
             except DeploymentUnavailableError:
                 if self._info is None:
                     self._info = await self._handle.info.remote()
@@ -69,13 +69,7 @@ class RemoteSpeech(SpeechService):
         if time.monotonic() - self._heard <= HEARD_LATELY_S:
             return
         with translated_errors():
-            try:
-                await self._ask("check")
-            except DeploymentUnavailableError:
-                names = self._handle.app_name, self._handle.deployment_name
-                self._asleep = await asyncio.to_thread(scaled_to_zero, *names)
-                if not self._asleep:
-                    await self._handle.check.remote()
+            self._asleep = await asleep_or_ready(self._handle)
 
     @property
     def asleep(self) -> bool:
@@ -102,23 +96,35 @@ class RemoteSpeech(SpeechService):
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         if self._waiting >= self._waiting_limit:
-            raise Overloaded("all speech replicas are busy and the queue is full; try again shortly", 1)
+            raise too_many("speech")
         self._waiting += 1
         try:
             yield
         finally:
             self._waiting -= 1
 
-    async def _ask(self, method: str) -> list[Any]:
-        """The answers of the replicas that have one. It goes past the streams that wait, so a busy deployment answers.
 
-        Raises DeploymentUnavailableError without a replica, and what they raise if all do.
-        """
-        answers = await self._handle.broadcast(method).results_async(return_exceptions=True)
-        good = [answer for answer in answers if not isinstance(answer, BaseException)]
-        if not good:
-            raise answers[0]
-        return good
+async def ask(handle: DeploymentHandle[Any], method: str) -> list[Any]:
+    """The answers of the replicas that have one. It goes past the calls that wait, so a busy deployment answers.
+
+    Raises DeploymentUnavailableError without a replica, and what they raise if all do.
+    """
+    answers = await handle.broadcast(method).results_async(return_exceptions=True)
+    good = [answer for answer in answers if not isinstance(answer, BaseException)]
+    if not good:
+        raise answers[0]
+    return good
+
+
+async def asleep_or_ready(handle: DeploymentHandle[Any]) -> bool:
+    """Returns when a replica says that it is ready: False, or True at once when none runs because none is needed."""
+    try:
+        await ask(handle, "check")
+    except DeploymentUnavailableError:
+        if await asyncio.to_thread(scaled_to_zero, handle.app_name, handle.deployment_name):
+            return True
+        await handle.check.remote()
+    return False
 
 
 def scaled_to_zero(application: str, deployment: str) -> bool:
@@ -216,19 +222,24 @@ def _pack(sentences: list[str]) -> Iterator[str]:
         yield packed
 
 
+def too_many(what: str) -> Overloaded:
+    """A refusal for now."""
+    return Overloaded(f"all {what} replicas are busy and the queue is full; try again shortly", 1)
+
+
 @contextmanager
-def translated_errors() -> Iterator[None]:
-    """Ray's errors as the ones of ``serving.errors``."""
+def translated_errors(what: str = "speech") -> Iterator[None]:
+    """Ray's errors as the ones of ``serving.errors``; ``what`` is what the replicas make."""
     try:
         yield
     except BackPressureError as error:
-        raise Overloaded("all speech replicas are busy and the queue is full; try again shortly", 1) from error
+        raise too_many(what) from error
     except DeploymentUnavailableError as error:
-        raise Unavailable("the speech deployment is not up; see its replica's log") from error
+        raise Unavailable(f"the {what} deployment is not up; see its replica's log") from error
     except RayTaskError as error:
         cause = error.cause
         if isinstance(cause, KubevoiceError):
             raise cause from None
         raise EngineError(f"the engine failed: {type(cause).__name__}: {cause}") from error
     except RayActorError as error:
-        raise EngineError("the speech replica died while it spoke; try again") from error
+        raise EngineError(f"the {what} replica died at its work; try again") from error

@@ -85,7 +85,7 @@ def pull(
     found = _intact(models, kind, name, revision) if COMMIT.fullmatch(revision) else None
     if found is None:
         with explained(repository, revision, by_hand):
-            snapshot = _resolve(repository, revision, files, endpoint)
+            snapshot = resolve(repository, revision, files, endpoint)
         found = _intact(models, kind, name, snapshot.commit)
     if found is not None:
         expected.check_manifest(read_manifest(found.path))
@@ -95,8 +95,8 @@ def pull(
     for file in snapshot.files:
         if file.sha256 is not None:
             expected.check(file.name, file.sha256, "on the hub")
-    with _partial_files(models, f"pull-{kind}-{name}-{snapshot.revision}") as partial:
-        _require_space(models, snapshot, partial)
+    with partial_files(models, f"pull-{kind}-{name}-{snapshot.revision}") as partial:
+        require_space(models, snapshot, partial)
         for file in snapshot.files:
             with explained(repository, revision, by_hand):
                 download(file, partial / file.name, progress, retry_waits_s)
@@ -133,7 +133,7 @@ def _find(models: ModelStore, kind: str, name: str, revision: str) -> ModelRevis
     return next((model for model in models.list() if (model.kind, model.name, model.revision) == wanted), None)
 
 
-def _resolve(repository: str, revision: str, files: Sequence[str], endpoint: str | None) -> Snapshot:
+def resolve(repository: str, revision: str, files: Sequence[str], endpoint: str | None) -> Snapshot:
     """Ask the hub for the commit behind ``revision`` and for the sizes and hashes of ``files``."""
     from huggingface_hub import HfApi, constants, hf_hub_url
 
@@ -162,7 +162,7 @@ def _resolve(repository: str, revision: str, files: Sequence[str], endpoint: str
 
 
 @contextlib.contextmanager
-def _partial_files(models: ModelStore, name: str) -> Iterator[Path]:
+def partial_files(models: ModelStore, name: str) -> Iterator[Path]:
     """A directory that outlives a failed run, held by one process at a time, removed after success."""
     models.volume.create()
     directory = models.volume.root / STAGING / name
@@ -179,7 +179,8 @@ def _partial_files(models: ModelStore, name: str) -> Iterator[Path]:
             shutil.rmtree(directory)
 
 
-def _require_space(models: ModelStore, snapshot: Snapshot, partial: Path) -> None:
+def require_space(models: ModelStore, snapshot: Snapshot, partial: Path) -> None:
+    """Raise StorageError unless what ``partial`` lacks of ``snapshot`` fits on the volume."""
     missing = sum(max(0, file.bytes - size_of(partial / file.name)) for file in snapshot.files) + SPARE_BYTES
     free = models.volume.free_bytes()
     if missing > free:
@@ -199,13 +200,13 @@ def _publish(models: ModelStore, kind: str, name: str, snapshot: Snapshot, parti
     models.volume.discard(models.volume.models(kind, name) / snapshot.revision)
     with models.publish(kind, name, snapshot.revision, facts) as staging:
         for file in snapshot.files:
-            _share(partial / file.name, staging / file.name)
+            share(partial / file.name, staging / file.name)
     model = _find(models, kind, name, snapshot.revision)
     assert model is not None, "a published revision is listed"
     return model
 
 
-def _share(file: Path, target: Path) -> None:
+def share(file: Path, target: Path) -> None:
     """Give ``file`` a second name: an interruption of the publication takes ``target`` away and leaves the download."""
     try:
         os.link(file, target)

@@ -129,7 +129,7 @@ def _check(file: RemoteFile, path: Path) -> None:
     size = size_of(path)
     if size < file.bytes:
         raise ModelFilesError(f"{file.name} ended after {size} of {file.bytes} bytes; run the pull again to resume")
-    if size == file.bytes and _matches(file, path):
+    if size == file.bytes and matches(file, path):
         return
     path.unlink(missing_ok=True)
     what = "hash" if size == file.bytes else "size"
@@ -139,7 +139,8 @@ def _check(file: RemoteFile, path: Path) -> None:
     )
 
 
-def _matches(file: RemoteFile, path: Path) -> bool:
+def matches(file: RemoteFile, path: Path) -> bool:
+    """Whether the bytes at ``path`` are those that the hub states."""
     if file.sha256 is not None:
         return sha256_file(path) == file.sha256
     data = path.read_bytes()

@@ -54,3 +54,52 @@ def test_a_bad_setting_is_named(tmp_path: Path) -> None:
 def test_xtts_without_weights_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ModelFilesError, match="kubevoice models pull"):
         build({"data": str(tmp_path), "engine": "xtts"})
+
+
+def content_encoder(data: Path) -> None:
+    directory = data / "models" / "shared" / "contentvec"
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    (directory / "model.safetensors").write_bytes(b"")
+
+
+def bound_conversion(application: Application) -> Application | None:
+    conversion = list(application._bound_deployment.init_args)[2]
+    assert conversion is None or isinstance(conversion, Application)
+    return conversion
+
+
+def resources(application: Application) -> tuple[float, float]:
+    """CPUs and GPUs of a replica."""
+    options = application._bound_deployment.ray_actor_options or {}
+    return options["num_cpus"], options["num_gpus"]
+
+
+def test_conversion_is_served_where_its_content_encoder_is(tmp_path: Path) -> None:
+    args = {"data": str(tmp_path), "engine": "espeak"}
+    assert bound_conversion(build(args)) is None
+    content_encoder(tmp_path)
+    conversion = bound_conversion(build(args))
+    assert conversion is not None
+    assert conversion._bound_deployment.name == "Rvc"
+    assert resources(conversion) == (1, 1)
+    assert bound_conversion(build({**args, "rvc": {"enabled": False}})) is None
+
+
+def test_conversion_has_replicas_and_devices_of_its_own(tmp_path: Path) -> None:
+    content_encoder(tmp_path)
+    rvc = {"device": "cpu", "replicas": {"min": 0, "max": 3, "cpus": 2, "ongoing": 6}}
+    conversion = bound_conversion(build({"data": str(tmp_path), "engine": "espeak", "rvc": rvc}))
+    assert conversion is not None
+    deployment = conversion._bound_deployment
+    scaling = deployment._deployment_config.autoscaling_config
+    assert scaling is not None
+    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, 1, 3)
+    assert scaling.target_ongoing_requests == 3
+    assert deployment._deployment_config.max_ongoing_requests == 6
+    assert resources(conversion) == (2, 0)
+
+
+def test_conversion_that_is_asked_for_and_lacks_its_encoder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match="kubevoice models pull rvc-base"):
+        build({"data": str(tmp_path), "engine": "espeak", "rvc": {"enabled": "true"}})

@@ -167,3 +167,25 @@ def test_the_filesystem_is_that_of_the_deepest_mount() -> None:
     assert filesystem_of(Path("/mnt/models"), mounts) == "nfs4"
     assert filesystem_of(Path("/mnt/my data/x"), mounts) == "tmpfs"
     assert filesystem_of(Path("/mntx"), mounts) == "ext4"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "files", "status", "words"),
+    [
+        ("false", (), "ok", "switched off"),
+        ("auto", (), "ok", "off: config.json and model.safetensors or pytorch_model.bin"),
+        ("true", (), "failed", "off: config.json"),
+        ("auto", ("contentvec/config.json", "contentvec/pytorch_model.bin"), "ok", "fcpe and crepe; rmvpe.pt"),
+        ("auto", ("contentvec/config.json", "contentvec/model.safetensors", "rmvpe.pt"), "ok", "and rmvpe found"),
+    ],
+)
+def test_the_doctor_says_what_conversion_finds(
+    tmp_path: Path, enabled: str, files: tuple[str, ...], status: str, words: str
+) -> None:
+    for name in files:
+        path = tmp_path / "models" / "shared" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    finding = doctor.check_conversion(Settings.model_validate({"data": tmp_path, "rvc": {"enabled": enabled}}))
+    assert (finding.status, words in finding.detail) == (status, True), finding
+    assert bool(finding.remedy) == ("missing" in finding.detail)

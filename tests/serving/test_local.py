@@ -1,9 +1,10 @@
 import socket
+from pathlib import Path
 
 import pytest
 
 from serving.errors import ConfigurationError
-from serving.local import check_exposure, ready_text, usable_port
+from serving.local import check_exposure, ready_text, usable_port, with_gpus
 from serving.settings import Settings, load_settings
 
 
@@ -50,3 +51,31 @@ def test_the_ready_text_has_a_curl_for_the_right_address() -> None:
 
 def test_an_ipv6_address_is_a_valid_url() -> None:
     assert "http://[::1]:8000/v1/audio/speech" in ready_text(settings(host="::1"), "espeak")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "enabled", "speech", "conversion"),
+    [
+        (0.0, True, 0.0, 0.0),
+        (1.0, True, 0.5, 0.5),
+        (1.0, False, 1.0, 1.0),
+        (2.0, True, 1.0, 1.0),
+        (8.0, True, 1.0, 1.0),
+    ],
+)
+def test_replicas_share_the_gpus_that_there_are(
+    tmp_path: Path, gpus: float, enabled: bool, speech: float, conversion: float
+) -> None:
+    directory = tmp_path / "models" / "shared" / "contentvec"
+    directory.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (directory / name).touch()
+    fitted = with_gpus(load_settings({"data": tmp_path, "rvc": {"enabled": enabled}}), gpus)
+    assert fitted.replicas.gpus == speech
+    if enabled:
+        assert fitted.rvc.replicas.gpus == conversion
+
+
+def test_three_replicas_on_two_gpus_are_two_to_one(tmp_path: Path) -> None:
+    fitted = with_gpus(load_settings({"data": tmp_path, "replicas": {"max": 3}}), 2.0)
+    assert fitted.replicas.gpus == 0.5

@@ -19,7 +19,7 @@ CONTENT_DIRECTORY = "contentvec"
 RMVPE_FILE = "rmvpe.pt"
 """Below ``models/shared``: the pitch network."""
 
-PULL = "run `kubevoice models pull`"
+PULL = "run `kubevoice models pull rvc-base`"
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from serving.errors import ModelFilesError
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
 from tests.serving.store.hub_server import COMMIT, FILES, Hub, running
+from tests.serving.store.test_hub_shared import a_hub
 
 
 def environment(tmp_path: Path, hub: Hub, **more: str) -> dict[str, str]:
@@ -198,3 +199,21 @@ def test_a_wrong_option_is_exit_code_2(tmp_path: Path, option: tuple[str, str]) 
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("error: ")
     assert not list((tmp_path / "models").glob("*/*"))
+
+
+def test_what_conversion_needs_is_pulled_without_a_question(tmp_path: Path) -> None:
+    with running(a_hub()) as hub:
+        result = pull(tmp_path, hub, "rvc-base")
+        again = pull(tmp_path, hub, "rvc-base")
+    assert result.returncode == 0, result.stderr
+    first, second, _ = result.stdout.splitlines()
+    shared = tmp_path / "models" / "shared"
+    assert first == f"content encoder of lengyue233/content-vec-best (MIT) is ready: {shared}/contentvec"
+    assert second.endswith(f"is ready: {shared}")
+    assert (shared / "rmvpe.pt").is_file()
+    assert again.stdout.count("is there already and intact") == 2
+
+
+def test_an_unknown_kind_of_weights_is_exit_code_2(tmp_path: Path) -> None:
+    with running(Hub()) as hub:
+        assert pull(tmp_path, hub, "tortoise").returncode == 2

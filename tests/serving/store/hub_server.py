@@ -27,10 +27,12 @@ LFS_FROM_BYTES = 1000
 class Hub:
     """A repository as the hub would serve it; tests set the faults and read what was asked and sent.
 
-    ``refuse`` answers every request with a status and an error code, ``refusals`` the next ones in turn.
+    ``others`` are the files of further repositories, at the same commit. ``refuse`` answers every request with a status
+    and an error code, ``refusals`` the next ones in turn.
     """
 
     files: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    others: dict[str, dict[str, bytes]] = field(default_factory=dict)
     stored: dict[str, bytes] = field(default_factory=dict)
     refuse: tuple[int, str] | None = None
     refusals: list[tuple[int, str] | None] = field(default_factory=list)
@@ -40,11 +42,15 @@ class Hub:
     sent: dict[str, int] = field(default_factory=dict)
     endpoint: str = ""
 
-    def info(self) -> dict[str, Any]:
+    @property
+    def repositories(self) -> dict[str, dict[str, bytes]]:
+        return {REPOSITORY: self.files, **self.others}
+
+    def info(self, repository: str = REPOSITORY) -> dict[str, Any]:
         return {
-            "id": REPOSITORY,
+            "id": repository,
             "sha": COMMIT,
-            "siblings": [_sibling(name, data) for name, data in self.files.items()],
+            "siblings": [_sibling(name, data) for name, data in self.repositories[repository].items()],
         }
 
 
@@ -70,17 +76,22 @@ class _Handler(BaseHTTPRequestHandler):
         if refuse is not None:
             status, code = refuse
             self._reply(status, b"{}", {"X-Error-Code": code} if code else {})
-        elif path in (f"/api/models/{REPOSITORY}/revision/{name}" for name in ("main", COMMIT)):
-            self._reply(200, json.dumps(self.hub.info()).encode(), {"Content-Type": "application/json"})
-        elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
-            self._reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        elif path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
-            self._file(path.rsplit("/", 1)[1])
         else:
-            self._reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            self._route(path)
 
-    def _file(self, name: str) -> None:
-        data = self.hub.stored.get(name, self.hub.files[name])
+    def _route(self, path: str) -> None:
+        for repository in self.hub.repositories:
+            if path in (f"/api/models/{repository}/revision/{name}" for name in ("main", COMMIT)):
+                body = json.dumps(self.hub.info(repository)).encode()
+                return self._reply(200, body, {"Content-Type": "application/json"})
+            if path.startswith(f"/api/models/{repository}/revision/"):
+                return self._reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            if path.startswith(f"/{repository}/resolve/{COMMIT}/"):
+                return self._file(repository, path.rsplit("/", 1)[1])
+        return self._reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def _file(self, repository: str, name: str) -> None:
+        data = self.hub.stored.get(name, self.hub.repositories[repository][name])
         requested = self.headers.get("Range")
         start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and not self.hub.ignore_ranges else 0
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{_blob_id(data)}"'}
