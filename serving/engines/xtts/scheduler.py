@@ -17,11 +17,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from serving.engines.xtts.sentence import Request, Sentence
+from serving.engines.xtts.sentence import AHEAD_S, Request, Sentence
 from serving.errors import Overloaded
-
-AHEAD_S = 3.0
-"""A stream so far ahead of its listener gives its slot to one that waits."""
 
 HURRIED_S = 0.5
 """A listener who has so little audio left is about to hear nothing."""

@@ -16,6 +16,9 @@ from serving.engines.xtts.text import Piece
 TOKEN_S = 1024 / 22050
 """Audio of one token, in seconds."""
 
+AHEAD_S = 3.0
+"""A stream so far ahead of its listener gives its slot to one that waits."""
+
 DENSE = ("zh", "ja", "ko")
 """Languages whose characters are syllables or more."""
 
@@ -146,7 +149,16 @@ class Sentence:
         self.chunks.clear()
 
     def _due(self, done_s: float) -> float:
-        return self.request.play_start + self.offset_s + self.request.drift_s + done_s
+        """When its client gets to what is ``done_s`` behind its beginning.
+
+        One with much audio that it has not taken is slower than the clock says: it has to hear that first.
+        """
+        request = self.request
+        position = self.offset_s + request.drift_s + done_s
+        due = request.play_start + position
+        if request.unheard_s <= AHEAD_S:
+            return due
+        return max(due, time.monotonic() + max(request.unheard_s, position - request.heard_s))
 
 
 def split(request: Request, pieces: list[Piece], max_audio: int) -> None:

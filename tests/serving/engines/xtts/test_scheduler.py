@@ -1,9 +1,10 @@
+import math
 import time
 
 import pytest
 
-from serving.engines.xtts.scheduler import AHEAD_S, CONDITIONING, STAY_S, UNHEARD_S, Limits, Scheduler
-from serving.engines.xtts.sentence import TOKEN_S, Request, Sentence
+from serving.engines.xtts.scheduler import CONDITIONING, STAY_S, UNHEARD_S, Limits, Scheduler
+from serving.engines.xtts.sentence import AHEAD_S, TOKEN_S, Request, Sentence
 from serving.errors import Overloaded
 from tests.factories.sentences import make_request
 
@@ -74,6 +75,21 @@ def test_later_sentences_go_by_the_time_their_listener_gets_to_them() -> None:
     assert it.admit() == [ahead.sentences[1], behind.sentences[1]]
     newcomer = submitted(it)
     assert it.admit()[0] is newcomer.sentences[0]
+
+
+def test_who_leaves_audio_lying_comes_behind_who_waits_and_makes_room_for_them() -> None:
+    it = scheduler(slots=1)
+    slow = submitted(it, TEXT, TEXT, ago=100)
+    heard(slow, delivered_s=40.0, heard_s=2.0, began_ago=99)
+    newcomer = submitted(it)
+    assert it.admit() == [newcomer.sentences[0]]
+    enter(it, slow.sentences[0])
+    decoded(slow.sentences[0], 40.0)
+    assert it.yielding() is slow.sentences[0]
+    assert math.isinf(it.latest_due())
+    slow.heard_s = 39.0
+    assert it.admit() == []
+    assert it.yielding() is None
 
 
 def test_faster_speech_is_due_sooner() -> None:

@@ -1,12 +1,13 @@
 import itertools
 import random
+import time
 
 import numpy as np
 import pytest
 
 from serving.engines.base import SpeechChunk
 from serving.engines.pace import CHARACTER_S
-from serving.engines.xtts.sentence import TOKEN_S, Request, Sentence, budget
+from serving.engines.xtts.sentence import AHEAD_S, TOKEN_S, Request, Sentence, budget
 from serving.engines.xtts.text import Piece
 from serving.errors import EngineError
 from tests.factories.sentences import MAX_AUDIO, Listener, make_request
@@ -128,6 +129,21 @@ def test_the_rest_of_a_text_is_due_when_what_comes_before_has_been_heard() -> No
     late.submitted -= 25.0
     make(late.sentences[0], chunk())
     assert late.play_start == late.first_audio
+
+
+def test_a_slow_listener_is_not_in_a_hurry_while_much_lies_unheard() -> None:
+    request, _ = listened("x" * 100, "y")
+    first, second = request.sentences
+    make(first, chunk(AHEAD_S + 4.0))
+    request.submitted = request.first_audio = time.monotonic() - 100.0  # it has been given a hundred seconds for that
+    first.tokens = round((AHEAD_S + 6.0) / TOKEN_S)
+    request.heard_s = 1.0
+    now = time.monotonic()
+    assert first.decode_due - now == pytest.approx(AHEAD_S + 5.0, abs=0.1)  # it plays what was decoded and not heard
+    assert first.vocode_due(0.01) - now == pytest.approx(AHEAD_S + 3.0, abs=0.1)
+    assert second.decode_due - now == pytest.approx(second.offset_s - 1.0, abs=0.1)
+    request.heard_s = 4.0  # as fast as it can, for what the engine knows
+    assert first.decode_due < now - 80.0
 
 
 def test_speed_shortens_what_is_expected_and_what_is_decoded() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from serving.engines.xtts.checkpoint import LoadedXtts
-from serving.engines.xtts.scheduler import AHEAD_S, Limits, Scheduler
-from serving.engines.xtts.sentence import Request, Sentence
+from serving.engines.xtts.scheduler import Limits, Scheduler
+from serving.engines.xtts.sentence import AHEAD_S, Request, Sentence
 from serving.engines.xtts.vocoder import Vocoder
 from serving.engines.xtts.vocoding import MAX_FRAMES, Vocoding
 from serving.errors import EngineError
