@@ -151,7 +151,7 @@ class _Piece:
 
     @property
     def estimated_s(self) -> float:
-        return estimated_s(self._request.text, self._request.speed)
+        return estimated_s(self._request.text, self._request.language, self._request.speed)
 
     def start(self, heard_at: float | None) -> None:
         """Send the request to a replica unless that is done already; it is heard from ``heard_at`` on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import Any
 
@@ -52,12 +53,21 @@ class GraphedStep:
 
     def _capture_all(self) -> None:
         last = self._cache.shape.positions
-        try:
-            for rows in self._sizes:
-                for positions in [*range(POSITIONS["cuda"], last, POSITIONS["cuda"]), last]:
-                    self._graphs[rows, positions] = self._capture(rows, positions)
-        except RuntimeError as error:
-            logger.warning("decode steps of %d rows cannot be CUDA graphs and run without: %s", rows, error)
+        positions = [*range(POSITIONS["cuda"], last, POSITIONS["cuda"]), last]
+        failed: list[tuple[int, int, RuntimeError]] = []
+        for size in itertools.product(self._sizes, positions):
+            try:
+                self._graphs[size] = self._capture(*size)
+            except RuntimeError as error:
+                failed.append((*size, error))
+        if failed:
+            logger.warning(
+                "%d of %d kinds of decode steps cannot be CUDA graphs and run without; the first, %d rows over %d "
+                "positions: %s",
+                len(failed),
+                len(self._sizes) * len(positions),
+                *failed[0],
+            )
 
     def _capture(self, rows: int, positions: int) -> tuple[Any, torch.Tensor]:
         """The graph and where it puts its tokens; the cache is left as it was.
@@ -73,7 +83,8 @@ class GraphedStep:
         torch.cuda.current_stream().wait_stream(self._stream)
         self._cache.revert(before)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        usual = torch.cuda.stream(torch.cuda.current_stream())  # a capture that fails does not go back to it
+        with usual, torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             tokens = self._decoder.step(self._cache, rows, positions)
         graph.replay()
         self._cache.revert(before)

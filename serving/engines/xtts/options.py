@@ -42,6 +42,7 @@ class XttsOptions:
         """For a decoder of ``shape`` on ``device``."""
         slots = self.slots or SLOTS[device.type]
         if self.slots is None and device.type == "cuda":
+            torch.cuda.empty_cache()  # what loading has left counts as free
             free, _ = torch.cuda.mem_get_info(device)
             slots = max(1, min(slots, free // 2 // shape.slot_bytes(self.cache(device))))
         padded = device.type == "cuda"  # a CPU is busy with one prompt, and padding would only cost

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.engines.base import FinishReason, SpeechChunk, SpeechRequest
-from serving.engines.pace import estimated_s
+from serving.engines.pace import DENSE, estimated_s
 from serving.engines.xtts.frames import FrameGrid
 from serving.engines.xtts.text import Piece
 
@@ -18,9 +18,6 @@ TOKEN_S = 1024 / 22050
 
 AHEAD_S = 3.0
 """A stream so far ahead of its listener gives its slot to one that waits."""
-
-DENSE = ("zh", "ja", "ko")
-"""Languages whose characters are syllables or more."""
 
 RUNAWAY_START_S, RUNAWAY_CHARACTER_S, RUNAWAY_DENSE_S = 4.0, 0.5, 1.5
 """Audio that a sentence may take: so long, and so long for each character. Slow speech takes a third of it."""
@@ -167,7 +164,7 @@ def split(request: Request, pieces: list[Piece], max_audio: int) -> None:
     for index, piece in enumerate(pieces):
         limit = budget(piece, request.language, max_audio)
         request.sentences.append(Sentence(request, index, piece, offset, limit))
-        offset += estimated_s(piece.text, request.asked.speed)
+        offset += estimated_s(piece.text, request.language, request.asked.speed)
 
 
 def budget(piece: Piece, language: str, max_audio: int) -> int:

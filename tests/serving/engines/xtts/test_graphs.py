@@ -1,3 +1,4 @@
+import contextlib
 import logging
 from types import SimpleNamespace
 
@@ -34,6 +35,26 @@ def test_a_gpu_takes_graphs_unless_told_otherwise(monkeypatch: pytest.MonkeyPatc
     cache = object()
     assert stepper(decoder, cache, graphs=True) == (decoder, cache)  # type: ignore[arg-type, comparison-overlap]
     assert stepper(decoder, cache, graphs=False) is step  # type: ignore[arg-type]
+
+
+def test_sizes_that_cannot_be_captured_stop_no_others_and_are_told_once(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def capture(self: GraphedStep, rows: int, positions: int) -> tuple[int, int]:
+        if rows == 2:
+            raise RuntimeError(f"no graph of {rows}")
+        return rows, positions
+
+    monkeypatch.setattr(GraphedStep, "_capture", capture)
+    for name in ("graph_pool_handle", "Stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    step = GraphedStep(decoder, make_cache(decoder, 5))
+    assert {rows for rows, _ in step._graphs} == {1, 4, 5}
+    kinds = len(step._graphs) // 3
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"{kinds} of {4 * kinds} kinds" in record.getMessage()
+    assert "no graph of 2" in record.getMessage()
 
 
 @pytest.fixture

@@ -33,6 +33,13 @@ def test_a_small_gpu_gets_the_slots_that_half_of_its_free_memory_holds(
     assert XttsOptions(slots=200).limits(CUDA, SHAPE).slots == 200
 
 
+def test_what_loading_has_left_in_torch_s_cache_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [10**9]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.append(free.pop() + 50 * 10**9))
+    assert XttsOptions().limits(CUDA, SHAPE).slots == 64
+
+
 @pytest.mark.parametrize(("slots", "whole"), [(1, 1), (7, 1), (8, 2), (64, 16)])
 def test_who_makes_room_may_keep_a_quarter_of_what_the_slots_hold(slots: int, whole: int) -> None:
     assert XttsOptions(slots=slots).limits(CPU, SHAPE).saved == whole * SHAPE.positions

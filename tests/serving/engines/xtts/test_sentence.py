@@ -153,6 +153,12 @@ def test_speed_shortens_what_is_expected_and_what_is_decoded() -> None:
     assert request.sentences[0].decoded_s == pytest.approx(50 * TOKEN_S)
 
 
+def test_a_character_of_a_dense_script_takes_three_times_as_long() -> None:
+    for language, factor in (("en", 1), ("zh", 3), ("ja", 3), ("ko", 3)):
+        request = make_request("x" * 10, "y", language=language)
+        assert request.sentences[1].offset_s == pytest.approx(10 * factor * CHARACTER_S)
+
+
 def test_a_sentence_that_is_spoken_again_forgets_everything_and_has_another_seed() -> None:
     request, listener = listened("a", "b")
     sentence = request.sentences[1]
