@@ -88,6 +88,7 @@ class XttsEngine(SpeechEngine):
         step = stepper(self._decoder, cache, graphs=options.cuda_graphs)
         self._decoding = Decoding(self._decoder, self._scheduler, cache, step)
         self._vocoding = Vocoding(vocoder, self._scheduler, self._decoding.latents, self._info.sample_rate)
+        self._preparing: set[asyncio.Future[None]] = set()
         self._history: deque[tuple[float, int, float]] = deque([(time.monotonic(), 0, 0.0)])
         self._worker = Worker(
             f"xtts-{model}",
@@ -160,13 +161,16 @@ class XttsEngine(SpeechEngine):
         return Audio(np.concatenate([np.zeros(0, np.float32), *chunks]), self._info.sample_rate)
 
     async def prepare(self, voice: Voice) -> None:
-        await self._call(functools.partial(self._conditioner.latents, voice))
+        call = asyncio.ensure_future(self._call(functools.partial(self._conditioner.latents, voice)))
+        self._preparing.add(call)
+        call.add_done_callback(self._preparing.discard)
+        await asyncio.shield(call)  # it takes the thread until it is done, whether anybody waits for it or not
 
     async def check(self) -> None:
-        """Idle: use the device. Busy: no turn may take a minute."""
+        """Idle: use the device. Busy with requests or with voices: no turn may take a minute."""
         if not self._worker.alive:
             raise Unavailable("the XTTS engine is closed")
-        if self._scheduler.requests:
+        if self._scheduler.requests or self._preparing:
             if self._worker.stuck_s > STALLED_S:
                 raise Unavailable(f"the XTTS engine has made no progress for {self._worker.stuck_s:.0f} s")
             return

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import functools
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,35 @@ async def test_check_passes_idle_and_busy_and_fails_once_closed() -> None:
         await engine.check()
     with pytest.raises(Unavailable, match="closed"):
         await speak(engine, request())
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_long_preparation_is_work_and_no_fault_of_the_device(
+    engine: XttsEngine, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    def slow(_: Voice) -> None:
+        entered.set()
+        assert released.wait(60)
+
+    await idle(engine)
+    monkeypatch.setattr("serving.engines.xtts.engine.PROBE_S", 0.2)
+    monkeypatch.setattr(engine._conditioner, "latents", slow)
+    preparing = asyncio.create_task(engine.prepare(ADA))
+    assert await asyncio.to_thread(entered.wait, 60)
+    if left:  # whoever asked for it
+        preparing.cancel()
+        await asyncio.wait([preparing])
+    await engine.check()
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.engines.xtts.engine.STALLED_S", 0.0)
+        with pytest.raises(Unavailable, match="no progress"):
+            await engine.check()
+    released.set()
+    await asyncio.wait([preparing])
+    await until(lambda: not engine._preparing)
+    await engine.check()
 
 
 async def test_check_fails_when_the_device_fails(engine: XttsEngine, monkeypatch: pytest.MonkeyPatch) -> None:
