@@ -7,6 +7,7 @@ so streamed audio equals audio made in one go. Frames and latents are counted fr
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -82,10 +83,7 @@ class FrameGrid:
 
     def ready(self, latents: int) -> int:
         """The frames that are final while more latents may follow; the next one is not, or may never be."""
-        count = latents
-        for stage in self.stages:
-            count = stage.ready(count)
-        return count
+        return _ready(self, latents)
 
     def taps(self, first: int, last: int, latents: int) -> tuple[Index, Weight]:
         """Frames ``first`` to ``last`` as weighted sums of the ``latents`` there are: (indices, weights).
@@ -107,6 +105,15 @@ class FrameGrid:
         for stage in self.stages:
             sizes.append(stage.size(sizes[-1]))
         return sizes
+
+
+@functools.lru_cache(maxsize=8192)
+def _ready(grid: FrameGrid, latents: int) -> int:
+    """Asked in every turn, of every sentence: some hundred numbers for each speed."""
+    count = latents
+    for stage in grid.stages:
+        count = stage.ready(count)
+    return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from serving.engines.xtts.frames import CONTEXT, FrameGrid, Window, plan
+from serving.engines.xtts.frames import CONTEXT, FrameGrid, Interpolation, Window, plan
 
 RELEASED = SimpleNamespace(
     input_sample_rate=22050, output_sample_rate=24000, output_hop_length=256, gpt_code_stride_len=1024
@@ -126,3 +126,22 @@ def test_a_window_knows_where_its_samples_are() -> None:
     assert window.samples(256) == slice(13 * 256, 37 * 256)
     with pytest.raises(dataclasses.FrozenInstanceError):
         window.start = 0  # type: ignore[misc]
+
+
+def test_what_is_ready_is_worked_out_once_for_all_sentences_of_a_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[int] = []
+    ready = Interpolation.ready
+
+    def watched(self: Interpolation, inputs: int) -> int:
+        worked_out.append(inputs)
+        return ready(self, inputs)
+
+    monkeypatch.setattr(Interpolation, "ready", watched)
+    one, same, other = (FrameGrid.of(RELEASED, speed) for speed in (1.2345, 1.2345, 1.2346))
+    expected = one.ready(40)
+    assert len(worked_out) == len(one.stages)
+    assert one.ready(40) == same.ready(40) == expected
+    assert len(worked_out) == len(one.stages)
+    one.ready(41)
+    other.ready(40)
+    assert len(worked_out) == 3 * len(one.stages)
