@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -14,9 +13,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from serving.errors import EngineError, KubevoiceError, Overloaded, Unavailable
-
-logger = logging.getLogger(__name__)
+from serving.engines.failures import typed
+from serving.errors import Overloaded, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -137,18 +135,10 @@ class Batcher(Generic[Item, Result]):
             results = self._process([waiting.item for waiting in batch])
         except Exception as error:  # noqa: BLE001 it is raised again where the item came from
             if len(batch) == 1:
-                batch[0].future.set_exception(typed(error))
+                batch[0].future.set_exception(typed(error, "the conversion"))
                 return
             for waiting in batch:
                 self._work([waiting])
             return
         for waiting, result in zip(batch, results, strict=True):
             waiting.future.set_result(result)
-
-
-def typed(error: Exception) -> KubevoiceError:
-    """Our own errors as they are; any other as an EngineError, logged with its stack."""
-    if isinstance(error, KubevoiceError):
-        return error
-    logger.error("the conversion failed", exc_info=error)
-    return EngineError(f"the conversion failed ({type(error).__name__}); the server's log has more")

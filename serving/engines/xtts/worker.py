@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from serving.engines.base import Sampling
+from serving.engines.failures import typed
 from serving.engines.xtts.decoding import Decoding
 from serving.engines.xtts.scheduler import Scheduler
 from serving.engines.xtts.sentence import Request, Sentence
 from serving.engines.xtts.vocoding import Vocoding
-from serving.errors import EngineError, KubevoiceError, Unavailable
+from serving.errors import KubevoiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -171,13 +172,13 @@ class Worker:
             try:
                 request.conditioning = self._condition(request)
             except Exception as error:  # noqa: BLE001 it is the request's
-                request.fail(typed(error))
+                request.fail(typed(error, "XTTS"))
         return not request.departed
 
     def _give_up(self, error: Exception) -> None:
         """End every request that has begun with ``error``: what their rows hold is unknown now."""
         unstarted = self._scheduler.unstarted()
-        reason = typed(error)
+        reason = typed(error, "XTTS")
         for request in self._scheduler.requests:
             if request not in unstarted:
                 request.fail(reason)
@@ -192,11 +193,3 @@ class Worker:
             request.fail(reason)
         for _, done in self._calls:
             done(reason)
-
-
-def typed(error: BaseException) -> KubevoiceError:
-    """Our own errors as they are; any other as an EngineError, logged with its stack."""
-    if isinstance(error, KubevoiceError):
-        return error
-    logger.error("XTTS failed", exc_info=error)
-    return EngineError(f"XTTS failed on this request ({type(error).__name__}); the server's log has more")
