@@ -20,10 +20,11 @@ from torch.nn.utils.rnn import pad_sequence
 from serving.audio.pcm import Pcm
 from serving.engines.conversion import ConversionOptions
 from serving.engines.rvc.content import ContentEncoder
+from serving.engines.rvc.layers import Span
 from serving.engines.rvc.pitch.base import PitchMethod
 from serving.engines.rvc.pitch.shaping import coarse, smooth, transpose
 from serving.engines.rvc.retrieval import Retrieval
-from serving.engines.rvc.synthesizer import Noise, Span, Synthesizer
+from serving.engines.rvc.synthesizer import Noise, Synthesizer
 from serving.engines.rvc.windows import CONTEXT, HOP, RATE, Window
 from serving.errors import InvalidRequest
 
