@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
-import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from statistics import fmean
@@ -36,6 +34,7 @@ from serving.engines.xtts.frames import FrameGrid
 from serving.engines.xtts.graphs import stepper
 from serving.engines.xtts.options import XttsOptions
 from serving.engines.xtts.ranges import check_ranges
+from serving.engines.xtts.rates import Rates
 from serving.engines.xtts.scheduler import UNHEARD_S, Scheduler
 from serving.engines.xtts.sentence import Request, split
 from serving.engines.xtts.text import TextFrontEnd
@@ -48,9 +47,6 @@ STALLED_S = 60.0
 """A turn of the worker that takes so long is taken for stuck: a hundred times what one takes on a CPU core."""
 
 PROBE_S = 10.0
-
-RATE_S = 10.0
-"""The span of rates in ``stats``."""
 
 
 class XttsEngine(SpeechEngine):
@@ -89,7 +85,7 @@ class XttsEngine(SpeechEngine):
         self._decoding = Decoding(self._decoder, self._scheduler, cache, step)
         self._vocoding = Vocoding(vocoder, self._scheduler, self._decoding.latents, self._info.sample_rate)
         self._preparing: set[asyncio.Future[None]] = set()
-        self._history: deque[tuple[float, int, float]] = deque([(time.monotonic(), 0, 0.0)])
+        self._rates = Rates()
         self._worker = Worker(
             f"xtts-{model}",
             device,
@@ -183,7 +179,7 @@ class XttsEngine(SpeechEngine):
     def stats(self) -> EngineStats:
         waiting = len(self._scheduler.waiting())
         finished = tuple(self._scheduler.finished)
-        tokens_per_s, audio_s_per_s = self._rates()
+        tokens_per_s, audio_s_per_s = self._rates.at(self._decoding.tokens, self._vocoding.audio_s)
         return EngineStats(
             active=len(self._scheduler.requests) - waiting,
             queued=waiting,
@@ -234,16 +230,6 @@ class XttsEngine(SpeechEngine):
     def _probe(self) -> None:
         if not self._decoder.computes():
             raise RuntimeError("the decoder's output is not finite")
-
-    def _rates(self) -> tuple[float, float]:
-        """Tokens and seconds of audio made in a second, over the last ones."""
-        now = (time.monotonic(), self._decoding.tokens, self._vocoding.audio_s)
-        self._history.append(now)
-        while len(self._history) > 2 and now[0] - self._history[1][0] > RATE_S:
-            self._history.popleft()
-        then = self._history[0]
-        elapsed = max(now[0] - then[0], 1e-3)
-        return (now[1] - then[1]) / elapsed, (now[2] - then[2]) / elapsed
 
 
 def _make_cache(shape: DecoderShape, slots: int, device: torch.device, dtype: torch.dtype) -> SlotCache:
