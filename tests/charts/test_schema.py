@@ -22,6 +22,9 @@ SETTINGS = SCHEMA["properties"]["settings"]["properties"]
 DECIDED_ELSEWHERE = {"data", "http", "replicas", "database", "launch"}
 """Settings that the cluster decides; serving/app.py or the pods' environment gives them."""
 
+DECIDED_WITHIN = {"rvc": {"enabled", "replicas"}}
+"""Keys of sections for which the chart has values of its own."""
+
 FREE = {
     "podSelector",
     "namespaceSelector",
@@ -193,7 +196,7 @@ def test_settings_are_those_of_the_application() -> None:
     assert set(SETTINGS) == set(known["properties"]) - DECIDED_ELSEWHERE
     for section in set(SETTINGS) - {"engine"}:
         theirs = known["$defs"][known["properties"][section]["$ref"].rpartition("/")[2]]["properties"]
-        assert set(SETTINGS[section]["properties"]) == set(theirs), section
+        assert set(SETTINGS[section]["properties"]) == set(theirs) - DECIDED_WITHIN.get(section, set()), section
         for key, ours in SETTINGS[section]["properties"].items():
             of_both = [{rule: node[rule] for rule in RULES if rule in node} for node in (ours, theirs[key])]
             if "enum" in of_both[1]:

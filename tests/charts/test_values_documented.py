@@ -19,6 +19,7 @@ NOT_IN_VALUES = {
     "settings.limits": "their defaults are the application's",
     "settings.voices": "their defaults are the application's",
     "settings.xtts": "the defaults of most are the application's",
+    "settings.rvc": "the defaults of most are the application's",
 }
 """Keys that the schema knows below, or as, keys of values.yaml that have no such default."""
 

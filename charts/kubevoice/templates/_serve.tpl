@@ -37,17 +37,36 @@ applications:
           num_cpus: {{ .Values.speech.cpus }}
           num_gpus: {{ include "kubevoice.serve.gpus" . }}
           resources: {kubevoice-speech: 0.001}
+      {{- if .Values.conversion.enabled }}
+      - name: Rvc
+        {{- include "kubevoice.serve.replicas" (dict "root" . "bounds" .Values.conversion) | nindent 8 }}
+        max_surge_percent: {{ .Values.conversion.maxSurgePercent }}
+        graceful_shutdown_timeout_s: {{ .Values.lifecycle.gracefulShutdownSeconds }}
+        ray_actor_options:
+          num_cpus: {{ .Values.conversion.cpus }}
+          num_gpus: {{ include "kubevoice.serve.conversionGpus" . }}
+          resources: {kubevoice-conversion: 0.001}
+      {{- end }}
 {{- end -}}
 
-{{/* The settings. Of `replicas` only what the engine asks about: whether Ray assigns its GPU. */}}
+{{/* The settings. Of `replicas` only what the engines ask about: whether Ray assigns their GPU. */}}
 {{- define "kubevoice.serve.args" -}}
 {{- $cluster := dict "data" "/data" "replicas" (dict "gpus" (include "kubevoice.serve.gpus" . | float64)) -}}
+{{- $rvc := dict "enabled" (toString .Values.conversion.enabled) -}}
+{{- if .Values.conversion.enabled -}}
+{{- $_ := set $rvc "replicas" (dict "gpus" (include "kubevoice.serve.conversionGpus" . | float64)) -}}
+{{- end -}}
+{{- $_ := set $cluster "rvc" $rvc -}}
 {{- toYaml (merge $cluster (deepCopy .Values.settings)) -}}
 {{- end -}}
 
 {{- define "kubevoice.serve.gpus" -}}
 {{- $settings := .Values.settings -}}
 {{- ternary .Values.speech.gpus 0 (and (eq $settings.engine "xtts") (ne $settings.xtts.device "cpu")) -}}
+{{- end -}}
+
+{{- define "kubevoice.serve.conversionGpus" -}}
+{{- ternary .Values.conversion.gpus 0 (ne .Values.settings.rvc.device "cpu") -}}
 {{- end -}}
 
 {{/*

@@ -37,6 +37,28 @@ CLUSTER: dict[str, Values] = {
             "log": {"level": "DEBUG", "format": "text"},
         }
     },
+    "voices are converted on GPUs of their own": {
+        "conversion": {"enabled": True, "minReplicas": 0, "maxReplicas": 2, "maxSurgePercent": 100},
+        "settings": {"rvc": {"device": "cuda:0", "queue": 32}, "limits": {"conversion_max_s": 60}},
+        "workerGroups": [
+            FRONT,
+            group("gpu", ["speech"], 3, gpus=1, tolerations=[TAINT]),
+            group("rvc", ["conversion"], 3, gpus=1, tolerations=[TAINT]),
+        ],
+    },
+    "voices are converted on half the GPU that speaks": {
+        "speech": {"gpus": 0.5, "maxReplicas": 2, "cpus": 1},
+        "conversion": {"enabled": True, "gpus": 0.5},
+        "workerGroups": [FRONT, group("gpu", ["speech", "conversion"], 3, gpus=1, tolerations=[TAINT])],
+    },
+    "voices are converted on the CPU": {
+        "conversion": {"enabled": True, "gpus": 0},
+        "settings": {"rvc": {"device": "cpu"}},
+        "workerGroups": [
+            group("api", ["api", "conversion"], 4),
+            group("gpu", ["speech"], 3, gpus=1, tolerations=[TAINT]),
+        ],
+    },
     "half a GPU for each replica": {"speech": {"gpus": 0.5, "cpus": 1}},
     "three GPUs for each replica": {
         "speech": {"gpus": 3},

@@ -22,7 +22,7 @@ from ray.serve.schema import (
 )
 
 from serving.app import build
-from serving.settings import Settings, load_settings
+from serving.settings import RvcReplicaSettings, Settings, load_settings
 from tests.charts.ray.cluster import serve_config
 
 ESPEAK = {"settings": {"engine": "espeak"}}
@@ -171,3 +171,44 @@ def test_more_replicas_do_not_restart_the_others() -> None:
     after = serve_config({"speech": {"minReplicas": 2, "targetOngoingRequests": 3}, "api": {"maxReplicas": 8}})
     assert after["applications"][0]["args"] == before["args"]
     assert after["applications"][0]["deployments"] != before["deployments"]
+
+
+CONVERTS: dict[str, Any] = {
+    **ESPEAK,
+    "conversion": {"enabled": True, "minReplicas": 0, "maxReplicas": 2, "targetOngoingRequests": 4},
+    "workerGroups": [
+        {
+            "name": "all",
+            "runs": ["api", "speech", "conversion"],
+            "minReplicas": 1,
+            "maxReplicas": 9,
+            "gpus": 1,
+            "resources": {"requests": {"cpu": "4"}},
+        }
+    ],
+}
+
+
+def test_conversion_is_a_deployment_of_its_own_where_it_is_wanted(tmp_path: Path) -> None:
+    assert "Rvc" not in {item["name"] for item in serve_config(ESPEAK)["applications"][0]["deployments"]}
+    assert settings().rvc.enabled == "false"
+    assert settings(CONVERTS).rvc.enabled == "true"
+    directory = tmp_path / "models" / "shared" / "contentvec"
+    directory.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (directory / name).touch()
+    conversion = deployed(CONVERTS, tmp_path)["Rvc"]
+    assert bounds(conversion) == (0, 2)
+    assert conversion.deployment_config.max_surge_percent == 0
+    assert conversion.replica_config.ray_actor_options["num_gpus"] == 1
+    assert conversion.replica_config.ray_actor_options["resources"] == {"kubevoice-conversion": 0.001}
+
+
+def test_the_target_that_is_allowed_is_what_a_replica_takes() -> None:
+    assert RvcReplicaSettings().ongoing == 16  # as templates/checks/_replicas.tpl says
+
+
+def test_conversion_on_the_cpu_gets_no_gpu() -> None:
+    values = {**CONVERTS, "settings": {"engine": "espeak", "rvc": {"device": "cpu"}}}
+    assert deployment("Rvc", values)["ray_actor_options"]["num_gpus"] == 0
+    assert settings(values).rvc.replicas.gpus == 0

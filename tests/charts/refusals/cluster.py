@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.charts.refusals.values import API, ESPEAK, GPU, Case, groups
 from tests.charts.rendering import merged
 
+CONVERSION: dict[str, object] = {"enabled": True}
+CONVERTING = {**GPU, "runs": ["speech", "conversion"]}
+
 CLUSTER: dict[str, Case] = {
     "more replicas are wanted than GPUs hold": (
         {"speech": {"maxReplicas": 4}},
@@ -52,6 +55,32 @@ CLUSTER: dict[str, Case] = {
     ),
     "no group runs the API": (groups(GPU), ["no worker group runs api (workerGroups: gpu)", "add api to the runs"]),
     "no group speaks": (groups(API), ["no worker group runs speech (workerGroups: api)", "add speech to the runs"]),
+    "no group converts": (
+        {"conversion": {"enabled": True}},
+        ["no worker group runs conversion (workerGroups: api, gpu)", "add conversion to the runs"],
+    ),
+    "speech and conversion count on the same GPUs": (
+        groups(API, CONVERTING, speech={"maxReplicas": 2}, conversion={"enabled": True, "maxReplicas": 2}),
+        ["speech.maxReplicas (2) times speech.gpus (1)", "conversion.maxReplicas (2)", "are 4 GPUs", "have 3"],
+    ),
+    "more conversion is wanted than GPUs hold": (
+        groups(
+            API, GPU, {**CONVERTING, "name": "rvc", "runs": ["conversion"]}, conversion=CONVERSION | {"maxReplicas": 4}
+        ),
+        ["conversion.maxReplicas is 4", "hold 3 replicas (rvc 3 pods of 1)"],
+    ),
+    "the bounds of conversion are turned around": (
+        groups(API, CONVERTING, conversion=CONVERSION | {"minReplicas": 2}),
+        ["conversion.minReplicas (2)", "conversion.maxReplicas (1)"],
+    ),
+    "a converter is told to use a GPU that it does not get": (
+        groups(API, CONVERTING, conversion=CONVERSION | {"gpus": 0}),
+        ["conversion.gpus is 0", "settings.rvc.device is cuda", "set the latter to cpu"],
+    ),
+    "autoscaling of conversion aims above what a replica takes": (
+        groups(API, CONVERTING, conversion=CONVERSION | {"targetOngoingRequests": 17}),
+        ["conversion.targetOngoingRequests (17)", "lower it to 16"],
+    ),
     "two groups have one name": (
         groups(API, GPU, {**GPU, "gpus": 2}),
         ["workerGroups has two groups with the name gpu", "rename one"],

@@ -1,7 +1,12 @@
 {{/* Bounds of replicas and of the groups of pods that hold them. */}}
 
+{{/* What runs in worker groups, by the names of their values. */}}
+{{- define "kubevoice.check.roles" -}}
+api speech{{ if .Values.conversion.enabled }} conversion{{ end }}
+{{- end -}}
+
 {{- define "kubevoice.check.replicas" -}}
-{{- range $role := list "api" "speech" -}}
+{{- range $role := include "kubevoice.check.roles" . | splitList " " -}}
 {{- with get $.Values $role -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}
 {{ $role }}.minReplicas ({{ .minReplicas }}) is above {{ $role }}.maxReplicas ({{ .maxReplicas }}): lower the former, or raise the latter
@@ -12,6 +17,12 @@
 {{- $limit := .Values.settings.limits.ongoing_per_replica | default 16 -}}
 {{- if gt (float64 .Values.speech.targetOngoingRequests) (float64 $limit) }}
 speech.targetOngoingRequests ({{ .Values.speech.targetOngoingRequests }}) is above settings.limits.ongoing_per_replica ({{ $limit }}), so that replicas are full before autoscaling wants more: lower the former to {{ $limit }} or less, or raise the latter
+{{- end -}}
+{{- if and .Values.conversion.enabled (gt (float64 .Values.conversion.targetOngoingRequests) 16.0) }}
+conversion.targetOngoingRequests ({{ .Values.conversion.targetOngoingRequests }}) is above the 16 windows that a replica takes, so that replicas are full before autoscaling wants more: lower it to 16 or less
+{{- end -}}
+{{- if and .Values.conversion.enabled (hasPrefix "cuda" .Values.settings.rvc.device) (eq (float64 .Values.conversion.gpus) 0.0) }}
+conversion.gpus is 0 and settings.rvc.device is {{ .Values.settings.rvc.device }}, which a replica without a GPU does not have: raise the former, or set the latter to cpu
 {{- end -}}
 {{- if and (hasPrefix "cuda" .Values.settings.xtts.device) (eq .Values.settings.engine "xtts") (eq (float64 .Values.speech.gpus) 0.0) }}
 speech.gpus is 0 and settings.xtts.device is {{ .Values.settings.xtts.device }}, which a replica without a GPU does not have: raise the former, or set the latter to cpu
@@ -34,7 +45,7 @@ resources of worker group {{ .name }} have no cpu, and Ray counts by it: set req
 minReplicas ({{ .minReplicas }}) of worker group {{ .name }} is above its maxReplicas ({{ .maxReplicas }}): lower the former, or raise the latter
 {{- end -}}
 {{- end -}}
-{{- range list "api" "speech" -}}
+{{- range include "kubevoice.check.roles" . | splitList " " -}}
 {{- if not (has . $runs) }}
 no worker group runs {{ . }} (workerGroups: {{ join ", " $names }}): add {{ . }} to the runs of one of them
 {{- end -}}

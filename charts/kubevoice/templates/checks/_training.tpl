@@ -36,8 +36,15 @@ the sum of theirs may be above that.
 {{- $least = add $least (mul .minReplicas (.gpus | default 0)) -}}
 {{- end -}}
 {{- $each := include "kubevoice.serve.gpus" . -}}
-{{- $floor := max $least (mulf .Values.speech.minReplicas $each | ceil | int64) -}}
-{{- $top := min $most (mulf .Values.speech.maxReplicas $each | ceil | int64) -}}
+{{- $fewest := mulf .Values.speech.minReplicas $each -}}
+{{- $all := mulf .Values.speech.maxReplicas $each -}}
+{{- if .Values.conversion.enabled -}}
+{{- $own := include "kubevoice.serve.conversionGpus" . -}}
+{{- $fewest = addf $fewest (mulf .Values.conversion.minReplicas $own) -}}
+{{- $all = addf $all (mulf .Values.conversion.maxReplicas $own) -}}
+{{- end -}}
+{{- $floor := max $least ($fewest | ceil | int64) -}}
+{{- $top := min $most ($all | ceil | int64) -}}
 {{- if gt $top (int64 $pool) }}
 gpuPool is {{ $pool }}, and serving may grow to {{ $top }} GPUs (speech.maxReplicas times speech.gpus, where the worker groups may have as many): lower speech.maxReplicas, or raise gpuPool if the cluster has them
 {{- end -}}
