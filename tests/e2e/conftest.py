@@ -9,8 +9,10 @@ import pytest
 from openai import OpenAI
 
 from serving.store.models import ModelStore
+from serving.store.shared_parts import shared_directory
 from serving.store.volume import Volume
 from tests.e2e.servers import Server, serving
+from tests.factories.hubert import make_content_encoder
 from tests.factories.xtts import make_checkpoint
 
 
@@ -28,6 +30,17 @@ def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     publish_checkpoint(data)
     limits = {"KUBEVOICE_LIMITS__ONGOING_PER_REPLICA": "4", "KUBEVOICE_LIMITS__QUEUED_PER_INGRESS": "6"}
     with serving(data, environment={"KUBEVOICE_ENGINE": "xtts", **limits}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rvc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that converts voices, with a tiny content encoder."""
+    data = tmp_path_factory.mktemp("rvc") / "data"
+    volume = Volume(data)
+    volume.create()
+    make_content_encoder(shared_directory(volume) / "contentvec")
+    with serving(data, environment={"KUBEVOICE_ENGINE": "espeak"}) as server:
         yield server
 
 
