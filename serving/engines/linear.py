@@ -30,6 +30,16 @@ class Linear:
         return self._product(x, self._weight, self._bias)
 
 
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """``x @ weight.T + bias`` for a ``weight`` that is used once, or too rarely to be kept in another layout.
+
+    On a CPU by oneDNN, which is up to 2.5 times as fast in float32 on AMD processors as the library that torch takes.
+    """
+    if can_pack(weight) and x.dtype == weight.dtype:
+        return _packed_product(x, weight, bias)
+    return functional.linear(x, weight, bias)
+
+
 def can_pack(weight: torch.Tensor) -> bool:
     """Whether this build of torch has oneDNN's layout for ``weight``; the operators are torch's own, but unofficial."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from serving.engines.hifigan import Convolution
+from serving.engines.linear import linear
 
 Weights = Mapping[str, torch.Tensor]
 """As ``checkpoint.folded`` gives them."""
@@ -32,7 +33,7 @@ class Linear:
         return cls(weights[f"{name}.weight"].flatten(1), weights[f"{name}.bias"])
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,11 +87,15 @@ def convert(
     for job in jobs:
         check(job.options, synthesizer)
     heard = [torch.from_numpy(_filtered(job.window.pcm)) for job in jobs]
-    features = _content(heard, content, synthesizer)
-    blended = [
-        item if retrieval is None else retrieval.blend(item, job.options.index_rate)
-        for item, job in zip(features, jobs, strict=True)
-    ]
+    spoken = _content(heard, content, synthesizer)
+    features = [_held(item, job.frames) for item, job in zip(spoken, jobs, strict=True)]
+    blended = features
+    if retrieval is not None:
+        drawn = [retrieval.blend(item, job.options.index_rate) for item, job in zip(spoken, jobs, strict=True)]
+        blended = [
+            plain if changed is item else _held(changed, job.frames)
+            for changed, item, plain, job in zip(drawn, spoken, features, jobs, strict=True)
+        ]
     f0 = None
     if synthesizer.config.f0:
         f0 = _pitch(heard, jobs, pitch())
@@ -117,12 +121,17 @@ def _filtered(pcm: Pcm) -> Pcm:
 
 
 def _content(heard: Sequence[torch.Tensor], content: ContentEncoder, synthesizer: Synthesizer) -> list[torch.Tensor]:
-    """Features of each item [frames, channels], 100 a second: each of the encoder's 50 held for two frames."""
+    """Features of each item [frames, channels], 50 a second."""
     longer = [functional.pad(item[None], (0, ENOUGH), mode="reflect")[0] for item in heard]
     features = content.features(
         pad_sequence(longer, batch_first=True), [len(item) for item in longer], synthesizer.config.version
     )
-    return [row.repeat_interleave(2, 0)[: len(item) // HOP] for row, item in zip(features, heard, strict=True)]
+    return [row[: -(-len(item) // (2 * HOP))] for row, item in zip(features, heard, strict=True)]
+
+
+def _held(features: torch.Tensor, frames: int) -> torch.Tensor:
+    """50 features a second as ``frames`` of them, 100 a second: each held for two."""
+    return features.repeat_interleave(2, 0)[:frames]
 
 
 def _pitch(heard: Sequence[torch.Tensor], jobs: Sequence[Job], method: PitchMethod) -> torch.Tensor:

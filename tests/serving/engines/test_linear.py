@@ -107,3 +107,11 @@ def test_the_linear_layers_of_a_module_are_replaced_and_compute_the_same() -> No
     pack_linears(module)
     assert not [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
     assert torch.allclose(module(x), expected, atol=1e-6)
+
+
+@needs_packing
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_used_once_give_the_plain_product_of_any_rows(dtype: torch.dtype) -> None:
+    weight, bias = layer(dtype)
+    for x in (rows(3, dtype=dtype), rows(2, 65, dtype=dtype), rows(70, dtype=dtype)[::2]):
+        assert error(linear.linear(x, weight, bias), x, weight, bias) < 1e-6

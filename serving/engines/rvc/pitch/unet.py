@@ -93,7 +93,7 @@ class SalienceNetwork:
         assert mel.shape[1] == MELS
         assert mel.shape[2] % FRAMES == 0
         scale, shift = self._norm
-        hidden = mel.mT[:, None] * scale + shift
+        hidden = _last(mel.mT[:, None] * scale + shift)
         skipped = []
         for blocks in self._down:
             hidden = _through(blocks, hidden)
@@ -114,7 +114,7 @@ class _Convolution:
     @classmethod
     def take(cls, weights: Weights, convolution: str, norm: str) -> _Convolution:
         scale, shift = _scale_and_shift(weights, norm)
-        return cls(weights[f"{convolution}.weight"] * scale[:, None, None, None], shift)
+        return cls(_last(weights[f"{convolution}.weight"] * scale[:, None, None, None]), shift)
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return functional.conv2d(hidden, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
@@ -130,7 +130,7 @@ class _Upsampling:
     @classmethod
     def take(cls, weights: Weights, key: str) -> _Upsampling:
         scale, shift = _scale_and_shift(weights, f"{key}.1")
-        return cls(weights[f"{key}.0.weight"] * scale[:, None, None], shift)  # [in, out, ...]
+        return cls(_last(weights[f"{key}.0.weight"] * scale[:, None, None]), shift)  # [in, out, ...]
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return functional.conv_transpose2d(hidden, self.weight, self.bias, 2, padding=1, output_padding=1).relu_()
@@ -154,6 +154,11 @@ class _Block:
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         changed = self.second(self.first(hidden).relu_()).relu_()
         return changed.add_(hidden if self.shortcut is None else self.shortcut(hidden))
+
+
+def _last(x: torch.Tensor) -> torch.Tensor:
+    """``x`` with its channels last in memory: for the widest level five times as fast on a CPU."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _level(blocks: Mapping[str, _Block], prefix: str) -> list[_Block]:
