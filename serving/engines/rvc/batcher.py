@@ -62,8 +62,9 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             if self._closed:
                 raise Unavailable("the converter is closed")
-            if len(self._waiting) >= self._queue:
-                raise Overloaded(f"the converter is busy and {len(self._waiting)} windows wait; try again shortly", 1)
+            wanted = len(self._wanted())
+            if wanted >= self._queue:
+                raise Overloaded(f"the converter is busy and {wanted} windows wait; try again shortly", 1)
             waiting: _Waiting[Item, Result] = _Waiting(item)
             self._waiting.append(waiting)
             self._changed.notify()
@@ -83,9 +84,9 @@ class Batcher(Generic[Item, Result]):
     def load(self) -> tuple[int, int, float]:
         """Items in work, items that wait, and how long the oldest of those has waited."""
         with self._changed:
-            oldest = min((waiting.since for waiting in self._waiting), default=None)
-            age = 0.0 if oldest is None else time.monotonic() - oldest
-            return self._running, len(self._waiting), age
+            wanted = self._wanted()
+            age = time.monotonic() - wanted[0].since if wanted else 0.0
+            return self._running, len(wanted), age
 
     def close(self) -> None:
         """End what waits and wait for what is in work; safe to call again."""
@@ -93,6 +94,10 @@ class Batcher(Generic[Item, Result]):
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _wanted(self) -> list[_Waiting[Item, Result]]:
+        """What waits and was not cancelled, oldest first; what was cancelled goes at the next turn."""
+        return [waiting for waiting in self._waiting if not waiting.future.cancelled()]
 
     def _run(self) -> None:
         on_device = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()

@@ -75,6 +75,7 @@ def test_what_nobody_wants_any_more_is_left_out(desk: Desk) -> None:
     desk.hold()
     gone, wanted = desk.batcher.submit(1), desk.batcher.submit(3)
     assert gone.cancel()
+    assert desk.batcher.load[:2] == (1, 1)
     desk.release()
     assert wanted.result(WAIT_S) == 6
     assert desk.batches == [[100], [3]]

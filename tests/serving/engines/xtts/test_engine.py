@@ -155,7 +155,7 @@ async def test_speech_without_end_is_cut_where_coqui_cuts_it_and_says_so(tmp_pat
 async def test_all_at_once_is_the_same_as_streamed(engine: XttsEngine) -> None:
     whole = await engine.synthesize(request(LONG))
     assert whole.sample_rate == 24000
-    assert np.array_equal(whole.pcm, await audio(engine, request(LONG)))
+    assert difference(whole.pcm, await audio(engine, request(LONG))) <= 1e-5
 
 
 async def test_the_engine_says_what_it_is(engine: XttsEngine) -> None:
@@ -185,7 +185,7 @@ async def test_a_seed_repeats_the_audio_whatever_was_spoken_before(engine: XttsE
     first = await audio(engine, request(LONG))
     await audio(engine, request("Something else in between.", seed=5))
     torch.manual_seed(12345)
-    assert np.array_equal(await audio(engine, request(LONG)), first)
+    assert difference(await audio(engine, request(LONG)), first) <= 1e-5
     assert not np.array_equal(await audio(engine, request(LONG, seed=2)), first)
     assert not np.array_equal(await audio(engine, request(seed=None)), await audio(engine, request(seed=None)))
 
