@@ -72,9 +72,10 @@ class InferRvc:
         answer = self._ask("reload", voice=str(voice.weights), index=str(voice.index), pitch=pitch)
         return Span(answer["wall"], answer["cpu"])
 
-    def bare(self, pcm: Pcm, voice: RawVoice) -> Pcm:
-        """Without noise and loudness, the index searched as thoroughly as ours."""
-        return self._converted("bare", pcm, voice)[1]
+    def bare(self, pcm: Pcm, voice: RawVoice) -> tuple[Pcm, Pcm]:
+        """No noise or loudness, the index searched as thoroughly as ours; its f0 in Hz, also of the context."""
+        answer, made = self._converted("bare", pcm, voice)
+        return made[: -answer["frames"]], made[-answer["frames"] :]
 
     def close(self) -> None:
         assert self._process.stdin is not None

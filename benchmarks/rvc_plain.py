@@ -47,7 +47,7 @@ class PlainRvc:
         began = now()
         if self._chosen != (voice, pitch):
             self._load(voice, pitch)
-        made = self._sing(pcm, pitch, noise=1.0)
+        made, _ = self._sing(pcm, pitch, noise=1.0)
         mix = LoudnessMix(0.25, PAD, self._model.rate)
         made = np.concatenate([mix.push(pcm, made), mix.finish()])
         return now() - began, made
@@ -57,8 +57,8 @@ class PlainRvc:
         self._load(voice, pitch)
         return now() - began
 
-    def bare(self, pcm: Pcm, voice: RawVoice) -> Pcm:
-        """Without noise and loudness, the index searched as thoroughly as ours."""
+    def bare(self, pcm: Pcm, voice: RawVoice) -> tuple[Pcm, Pcm]:
+        """No noise or loudness, the index searched as thoroughly as ours; its f0 in Hz, also of the context."""
         self._load(voice, 0)
         self._index.nprobe = self._index.nlist
         return self._sing(pcm, 0, noise=0.0)
@@ -80,7 +80,7 @@ class PlainRvc:
         self._vectors = self._index.reconstruct_n(0, self._index.ntotal)
         self._chosen = voice, pitch
 
-    def _sing(self, pcm: Pcm, pitch: int, noise: float) -> Pcm:
+    def _sing(self, pcm: Pcm, pitch: int, noise: float) -> tuple[Pcm, Pcm]:
         filtered = scipy.signal.filtfilt(*scipy.signal.butter(5, 48, "high", fs=PAD), pcm)
         heard = torch.from_numpy(np.pad(filtered, PAD, mode="reflect").astype(np.float32))[None]
         frames = heard.shape[1] // 160
@@ -94,8 +94,7 @@ class PlainRvc:
         prior, source = (torch.randn(1, *size) * noise for size in ((self._channels, frames), (frames * model.hop,)))
         stages = model(features, [frames], coarse(f0), f0, [0], prior, source)
         pad = PAD // 160 * model.hop
-        made: Pcm = stages.wav[0, pad:-pad].numpy()
-        return made
+        return stages.wav[0, pad:-pad].numpy(), f0[0].numpy()
 
     def _f0(self, heard: torch.Tensor, frames: int) -> torch.Tensor:
         mel = self._mel(heard, [heard.shape[1]])

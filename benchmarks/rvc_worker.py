@@ -49,7 +49,9 @@ class Worker:
             return _since(began)
 
     def bare(self, audio: str, target: str, voice: str, index: str) -> Answer:
-        """The synthesizer's audio, float, with no noise, all of the index searched, and frames to the end."""
+        """The synthesizer's audio, float, with no noise, all of the index searched, and frames to the end; behind it,
+        the f0 of every frame, those of the mirrored ends as well.
+        """
         self.reload(voice, index, 0)
         kept, loaded = self._loader.model_vc, self._loader.hu_bert_model
         kept["index"].nprobe = kept["index"].nlist
@@ -62,7 +64,7 @@ class Worker:
             return features[:, : -(-size // 320)], nothing
 
         def kept_audio(*arguments: Any) -> Any:
-            found.append(convert(*arguments))
+            found.extend([convert(*arguments), arguments[5][0].cpu().numpy()])
             return found[0].copy()
 
         with (
@@ -72,9 +74,9 @@ class Worker:
         ):
             self._loader.generate_from_cache((np.load(audio), 16000), "voice")
         pad = kept["pipe"].t_pad_tgt
-        np.save(target, found[0][pad:-pad].astype(np.float32))
+        np.save(target, np.concatenate([found[0][pad:-pad], found[1]]).astype(np.float32))
         self._loader.cache_model = {}
-        return {}
+        return {"frames": len(found[1])}
 
     def _choose(self, voice: str, index: str, pitch: int) -> None:
         """RVC's own options, under this package's names."""
