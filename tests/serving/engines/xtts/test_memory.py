@@ -59,10 +59,10 @@ def memory() -> tuple[int, int]:
 
 
 def measure(directory: Path, count: int) -> dict[str, float]:
-    """What ``count`` requests leave behind in this process, after 300 that warm it up."""
+    """What ``count`` requests leave behind in this process, after half as many, but 300 at least, that warm it up."""
     torch.set_num_threads(1)
     engine = XttsEngine.load(directory, model="brief", revision="r1", device="cpu")
-    asyncio.run(speak_many(engine, 300))  # rows are touched, and oneDNN compiles a program for every new shape
+    asyncio.run(speak_many(engine, max(300, count // 2)))  # oneDNN keeps a program for each of a thousand shapes
     size, objects = memory()
     seconds = asyncio.run(speak_many(engine, count))
     size_after, objects_after = memory()
@@ -81,5 +81,5 @@ def test_memory_is_flat_over_many_requests(count: int, tmp_path: Path) -> None:
     left = json.loads(found.stdout.splitlines()[-1])
     assert left["seconds"] > count * 0.05
     assert left["objects"] < 250  # not one a request
-    assert left["mb"] < 64  # measured: 4 MB after 300; after 4,800 of 1,200 at a time not another page in 3,600
+    assert left["mb"] < 64  # measured: 4 MB after 300; after 4,800 requests nothing in 3,600 more
     assert not left["left"]
