@@ -1,0 +1,58 @@
+"""Abbreviations in full, and the number sign before a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from serving.engines.normalisation.language import Language
+
+_NUMBER_SIGN = re.compile(r"(?<!\w)(?:[nN]\.?[º°]|Nos?\.|[nN][rR]\.|[nN]úm\.|№|#)[ ]?(?=\d)")
+_ENDS = re.compile(r"\s*$|\s+[^\W\d_]")
+_STREET = re.compile(r"[A-Z][\w'’-]{1,40} $")  # noqa: RUF001
+_SAINT = re.compile(r"\s[A-Z]")
+
+
+def abbreviations(language: Language) -> Callable[[str], str]:
+    table = language.abbreviations
+    words = sorted(table, key=len, reverse=True)
+    # A blank inside of one may be left out or be a narrow one.
+    forms = [re.escape(word).replace(r"\ ", r"[ \u00a0\u202f]?") for word in words]
+    stopped = "|".join(form for form in forms if form.endswith("."))
+    start = r"(?<![\w.@/])"
+    pattern = re.compile(rf"{start}(?:{'|'.join(forms)})(?!\w)|{start}(?:{stopped})(?=[^\W\d_])", re.IGNORECASE)
+    spaced = {re.sub(r"\s", "", word): full for word, full in table.items()}
+    final = {re.sub(r"\s", "", word) for word in language.final_abbreviations}
+
+    def expand(match: re.Match[str]) -> str:
+        key = re.sub(r"\s", "", match[0].lower())
+        full = spaced[key]
+        rest = match.string[match.end() : match.end() + 8]
+        if key == "st." and language.code == "en" and not (_SAINT.match(rest) and not _follows_name(match)):
+            full = "street"
+        if match[0] == "M." and language.code == "fr" and not _SAINT.match(rest):
+            return match[0]
+        if match[0] in {"m.", "mm.", "ms."} or rest[:1].islower():
+            return match[0]
+        if match[0][0].isupper() and full[0].islower() and match.start() == 0:
+            full = full[0].upper() + full[1:]
+        if rest[:1].isalpha():
+            return f"{full} "
+        return f"{full}." if key in final and full.lower() != "saint" and key.endswith(".") and _closes(rest) else full
+
+    def apply(text: str) -> str:
+        return _NUMBER_SIGN.sub(f"{language.number_sign} ", pattern.sub(expand, text))
+
+    return apply
+
+
+def _follows_name(match: re.Match[str]) -> bool:
+    """ "Main St.", not "in St. Louis"."""
+    before = match.string[max(0, match.start() - 42) : match.start()]
+    return _STREET.search(before) is not None and bool(re.search(r"\d+ [A-Z]\S* $", before))
+
+
+def _closes(rest: str) -> bool:
+    """Whether the full stop of an abbreviation ends its sentence too."""
+    following = _ENDS.match(rest)
+    return following is not None and (not following[0].strip() or following[0].strip().isupper())

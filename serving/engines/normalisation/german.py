@@ -1,0 +1,107 @@
+"""German."""
+
+from __future__ import annotations
+
+from serving.engines.normalisation.language import Currency, Language
+from serving.engines.normalisation.numbers import agree_german, integer, ordinal, year
+
+
+def _time(hour: int, minute: int, second: int | None) -> str:
+    said = f"{agree_german(integer(hour, 'de'), hour, 'm')} Uhr"
+    if minute or second:
+        said += f" {integer(minute, 'de')}"
+    if second:
+        said += f" und {agree_german(integer(second, 'de'), second, 'f')} Sekunde{'n' if second > 1 else ''}"
+    return said
+
+
+def _day_month(day: int, month: str, spoken_year: str) -> str:
+    return f"{ordinal(day, 'de')}r {month}" + (f" {spoken_year}" if spoken_year else "")
+
+
+def _ordinal(number: int, suffix: str) -> str:
+    return ordinal(number, "de")
+
+
+def _year(number: int) -> str:
+    return year(number, "de") if number < 2000 else integer(number, "de")
+
+
+GERMAN = Language(
+    code="de",
+    locale="de",
+    notation="comma",
+    agree=agree_german,
+    point="Komma",
+    minus="minus",
+    percent="Prozent",
+    per_mille="Promille",
+    to="bis",
+    conjunction="und",
+    slash="Schrägstrich",
+    at="ät",
+    dot="Punkt",
+    hyphen="Bindestrich",
+    underscore="Unterstrich",
+    number_sign="Nummer",
+    pair_decimals=False,
+    currencies={
+        "EUR": Currency("Euro", "Euro", "Cent", "Cent"),
+        "USD": Currency("Dollar", "Dollar", "Cent", "Cent"),
+        "GBP": Currency("Pfund", "Pfund", "Penny", "Pence"),
+        "BRL": Currency("Real", "Real", "Centavo", "Centavos"),
+        "JPY": Currency("Yen", "Yen"),
+        "INR": Currency("Rupie", "Rupien", gender="f"),
+        "CHF": Currency("Franken", "Franken", "Rappen", "Rappen"),
+    },
+    scales={
+        "Billionen": "Billionen",
+        "Billion": "Billion",
+        "Milliarden": "Milliarden",
+        "Milliarde": "Milliarde",
+        "Millionen": "Millionen",
+        "Million": "Million",
+        "Tausend": "tausend",
+        "Mio.": "Millionen",
+        "Mrd.": "Milliarden",
+        "Mio": "Millionen",
+        "Mrd": "Milliarden",
+    },
+    of_scale=lambda currency: currency,
+    abbreviations={
+        "dr.": "Doktor",
+        "prof.": "Professor",
+        "hr.": "Herr",
+        "fr.": "Frau",
+        "z. b.": "zum Beispiel",
+        "z.b.": "zum Beispiel",
+        "d. h.": "das heißt",
+        "d.h.": "das heißt",
+        "u. a.": "unter anderem",
+        "u.a.": "unter anderem",
+        "usw.": "und so weiter",
+        "bzw.": "beziehungsweise",
+        "ca.": "circa",
+        "evtl.": "eventuell",
+        "ggf.": "gegebenenfalls",
+        "str.": "Straße",
+        "tel.": "Telefon",
+        "st.": "Sankt",
+        "nr.": "Nummer",
+        "etc.": "et cetera",
+        "vgl.": "vergleiche",
+        "inkl.": "inklusive",
+        "abs.": "Absatz",
+    },
+    final_abbreviations=frozenset({"usw.", "etc.", "str."}),
+    signs={"&": "und", "@": "ät", "#": "Raute", "+": "plus", "=": "gleich", "°": "Grad", "×": "mal", "§": "Paragraph"},  # noqa: RUF001
+    time=_time,
+    day_month=_day_month,
+    ordinal=_ordinal,
+    ordinal_suffixes="",
+    feminine_units=frozenset({"h", "min", "s", "ms", "t", "oz", "mi", "kWh", "kcal"}),
+    centuries=(),
+    time_suffix=r"(?:[ ]?Uhr|[ ]?h)",
+    year=_year,
+    year_before="Jahr|Jahre|seit|von|bis|ab|vor|nach|um|anno",
+)

@@ -1,0 +1,65 @@
+"""Percentages and quantities with their units, whose names are CLDR's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+from babel.units import format_unit
+
+from serving.engines.normalisation.language import Language
+from serving.engines.normalisation.numbers import NEGATIVE, Gender, value_of
+
+UNITS = {
+    "km/h": "speed-kilometer-per-hour", "mph": "speed-mile-per-hour", "m/s": "speed-meter-per-second",
+    "km²": "area-square-kilometer", "km2": "area-square-kilometer", "m²": "area-square-meter",
+    "m2": "area-square-meter", "cm²": "area-square-centimeter", "m³": "volume-cubic-meter", "m3": "volume-cubic-meter",
+    "km": "length-kilometer", "m": "length-meter", "cm": "length-centimeter", "mm": "length-millimeter",
+    "mi": "length-mile", "ft": "length-foot", "kg": "mass-kilogram", "g": "mass-gram", "mg": "mass-milligram",
+    "t": "mass-tonne", "lb": "mass-pound", "lbs": "mass-pound", "oz": "mass-ounce", "l": "volume-liter",
+    "L": "volume-liter", "ml": "volume-milliliter", "mL": "volume-milliliter", "cl": "volume-centiliter",
+    "°C": "temperature-celsius", "ºC": "temperature-celsius", "°F": "temperature-fahrenheit",
+    "ºF": "temperature-fahrenheit", "h": "duration-hour", "min": "duration-minute", "s": "duration-second",
+    "ms": "duration-millisecond", "Hz": "frequency-hertz", "kHz": "frequency-kilohertz", "MHz": "frequency-megahertz",
+    "GHz": "frequency-gigahertz", "KB": "digital-kilobyte", "kB": "digital-kilobyte", "MB": "digital-megabyte",
+    "GB": "digital-gigabyte", "TB": "digital-terabyte", "Mbps": "", "W": "power-watt", "kW": "power-kilowatt",
+    "MW": "power-megawatt", "kWh": "energy-kilowatt-hour", "V": "electric-volt", "kcal": "energy-kilocalorie",
+    "ha": "area-hectare",
+}  # fmt: skip
+_SHOWN = re.compile(r"^\s*[\d.,\s\u00a0\u202f]*\d\s*")
+
+
+def measures(language: Language) -> Callable[[str], str]:
+    units = [unit for unit in UNITS if UNITS[unit] or unit in language.unit_names]
+    names = "|".join(re.escape(unit) for unit in sorted(units, key=len, reverse=True))
+    first = rf"(?:(?P<first>{language.number})[ ]?(?P<dash>[-–−])[ ]?)?"  # noqa: RUF001
+    number = rf"(?P<minus>{NEGATIVE}){first}(?P<number>{language.number})"
+    quantity = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>{names})(?![\w/²³'’]|\.\w)")  # noqa: RUF001
+    percent = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>[%‰])")
+
+    def read(match: re.Match[str], gender: Gender) -> str:
+        said = language.negative(match["minus"]) + language.read(match["number"], gender)
+        if match["first"] is not None:
+            return f"{language.read(match['first'], gender)} {language.to} {said}"
+        return said
+
+    def measured(match: re.Match[str]) -> str:
+        unit = match["unit"]
+        value = value_of(match["number"], comma=language.comma)
+        return f"{read(match, 'f' if unit in language.feminine_units else 'm')} {_name(language, unit, value)}"
+
+    def hundredths(match: re.Match[str]) -> str:
+        return f"{read(match, '')} {language.percent if match['unit'] == '%' else language.per_mille}"
+
+    return lambda text: quantity.sub(measured, percent.sub(hundredths, text)) if re.search(r"\d", text) else text
+
+
+def _name(language: Language, unit: str, value: Decimal | None) -> str:
+    count = Decimal(2) if value is None else value
+    own = language.unit_names.get(unit)
+    if own is not None:
+        return own[0] if count == 1 else own[1]
+    if count == count.to_integral_value():
+        count = Decimal(int(count))
+    return _SHOWN.sub("", format_unit(count, UNITS[unit], "long", locale=language.locale)).replace("\u00a0", " ")

@@ -1,0 +1,74 @@
+"""Amounts of money, with the sign or the code of the currency before or after them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from babel.numbers import get_currency_name
+
+from serving.engines.normalisation.language import Currency, Language
+from serving.engines.normalisation.numbers import NEGATIVE, value_of
+
+SIGNS = {
+    "R$": "BRL", "US$": "USD", "U$": "USD", "C$": "CAD", "CA$": "CAD", "A$": "AUD", "AU$": "AUD", "MX$": "MXN",
+    "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "$": "",
+}  # fmt: skip
+CODES = ("USD", "EUR", "GBP", "BRL", "JPY", "INR", "CHF", "CAD", "AUD", "MXN", "ARS", "CNY", "SEK", "NOK", "DKK", "PLN")
+
+
+def money(language: Language) -> Callable[[str], str]:
+    sign = "|".join([*(re.escape(each) for each in sorted(SIGNS, key=len, reverse=True)), *CODES])
+    scales = "|".join(re.escape(each) for each in sorted(language.scales, key=len, reverse=True))
+    first = rf"(?:(?P<first>{language.number})[ ]?[-\u2013][ ]?)?"
+    span = re.compile(rf"(?<=\d)[ ]?[-\u2013][ ]?(?=(?:{sign})[ ]?\d)")
+    amount = rf"{first}(?P<number>{language.number})(?:[ \u00a0]?(?P<scale>{scales})(?!\w))?"
+    before = re.compile(
+        rf"(?P<minus>{NEGATIVE.replace(chr(92) + 'd', f'(?:{sign})')})(?<![\w$])(?P<sign>{sign})[ \u00a0\u202f]?"
+        rf"(?P<inner>[-−]?){amount}"  # noqa: RUF001
+    )
+    after = re.compile(rf"(?P<minus>{NEGATIVE}){amount}[ \u00a0\u202f]?(?P<sign>{sign})(?![\w$])")
+
+    def said(match: re.Match[str]) -> str:
+        groups = match.groupdict()
+        minus = language.negative(groups["minus"]) or language.negative(groups.get("inner"))
+        if match["first"]:
+            minus += f"{language.read(match['first'], 'm')} {language.to} "
+        code = SIGNS.get(match["sign"], match["sign"]) or language.dollar
+        return minus + _spoken(language, _currency(language, code), match["number"], match["scale"])
+
+    def apply(text: str) -> str:
+        text = span.sub(f" {language.to} ", text)
+        return after.sub(said, before.sub(said, text))
+
+    return apply
+
+
+def _currency(language: Language, code: str) -> Currency:
+    """From the language's own table, or its name in CLDR."""
+    known = language.currencies.get(code)
+    return known or Currency(
+        get_currency_name(code, count=1, locale=language.locale),
+        get_currency_name(code, count=2, locale=language.locale),
+    )
+
+
+def _spoken(language: Language, currency: Currency, written: str, scale: str | None) -> str:
+    if scale:
+        said = f"{language.read(written, 'm')} {language.scales[scale]}"
+        thousand = language.scales[scale] in {"mil", "mille", "mila", "thousand", "tausend"}
+        return f"{said} {currency.many}" if thousand else f"{said} {language.of_scale(currency.many)}"
+    value = value_of(written, comma=language.comma)
+    decimals = written.partition("," if language.comma else ".")[2]
+    if value is None or (decimals.strip("0") and (len(decimals) > 2 or not currency.cent)):
+        return f"{language.read(written)} {currency.many}"
+    whole, cents = int(value), int(decimals.ljust(2, "0")[:2] or 0)
+    parts = []
+    if whole or not cents:
+        many = currency.one if whole == 1 else currency.many
+        big = whole >= 10**6 and whole % 10**6 == 0
+        parts.append(f"{language.words(whole, currency.gender)} {language.of_scale(many) if big else many}")
+    if cents:
+        name = currency.cent if cents == 1 else currency.cents
+        parts.append(f"{language.words(cents, currency.cent_gender)} {name}")
+    return f" {language.conjunction} ".join(parts)

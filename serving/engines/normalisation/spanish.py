@@ -1,0 +1,100 @@
+"""Spanish."""
+
+from __future__ import annotations
+
+import re
+
+from serving.engines.normalisation.language import Currency, Language
+from serving.engines.normalisation.numbers import Gender, agree_spanish, integer, ordinal
+
+
+def _time(hour: int, minute: int, second: int | None) -> str:
+    said = _count(hour, "hora", "horas", "f")
+    if minute or second:
+        said += f" y {_count(minute, 'minuto', 'minutos', 'm')}"
+    return f"{said} y {_count(second, 'segundo', 'segundos', 'm')}" if second else said
+
+
+def _count(number: int, one: str, many: str, gender: Gender) -> str:
+    return f"{agree_spanish(integer(number, 'es'), number, gender)} {one if number == 1 else many}"
+
+
+def _day_month(day: int, month: str, year: str) -> str:
+    return f"{integer(day, 'es')} de {month}" + (f" de {year}" if year else "")
+
+
+def _ordinal(number: int, suffix: str) -> str:
+    words = ordinal(number, "es")
+    if "er" in suffix:
+        return re.sub(r"(primer|tercer)o$", r"\1", words)
+    return re.sub(r"o\b", "a", words) if suffix.strip(".")[:1] in {"ª", "a"} else words
+
+
+SPANISH = Language(
+    code="es",
+    locale="es",
+    notation="comma, blanks",
+    agree=agree_spanish,
+    point="coma",
+    minus="menos",
+    percent="por ciento",
+    per_mille="por mil",
+    to="a",
+    conjunction="con",
+    slash="barra",
+    at="arroba",
+    dot="punto",
+    hyphen="guion",
+    underscore="guion bajo",
+    number_sign="número",
+    currencies={
+        "EUR": Currency("euro", "euros", "céntimo", "céntimos"),
+        "USD": Currency("dólar", "dólares", "centavo", "centavos"),
+        "GBP": Currency("libra", "libras", "penique", "peniques", gender="f"),
+        "BRL": Currency("real", "reales", "centavo", "centavos"),
+        "JPY": Currency("yen", "yenes"),
+        "INR": Currency("rupia", "rupias", gender="f"),
+    },
+    scales={"billones": "billones", "billón": "billón", "millones": "millones", "millón": "millón", "mil": "mil"},
+    of_scale=lambda currency: f"de {currency}",
+    abbreviations={
+        "sr.": "señor",
+        "sra.": "señora",
+        "srta.": "señorita",
+        "sres.": "señores",
+        "dr.": "doctor",
+        "dra.": "doctora",
+        "ud.": "usted",
+        "uds.": "ustedes",
+        "prof.": "profesor",
+        "avda.": "avenida",
+        "pág.": "página",
+        "tel.": "teléfono",
+        "etc.": "etcétera",
+        "p. ej.": "por ejemplo",
+        "núm.": "número",
+        "cía.": "compañía",
+        "d.ª": "doña",
+        "a.c.": "antes de Cristo",
+        "d.c.": "después de Cristo",
+        "ee. uu.": "Estados Unidos",
+        "ee.uu.": "Estados Unidos",
+        "s.a.": "S A",
+    },
+    final_abbreviations=frozenset({"etc.", "cía.", "a.c.", "d.c.", "ee. uu.", "ee.uu.", "s.a."}),
+    signs={"&": "y", "@": "arroba", "#": "almohadilla", "+": "más", "=": "igual a", "°": "grados", "×": "por"},  # noqa: RUF001
+    time=_time,
+    day_month=_day_month,
+    ordinal=_ordinal,
+    ordinal_suffixes=r"\.?(?:[ºª°]|er\b)",
+    feminine_units=frozenset({"h", "t", "oz", "lb", "mi", "mph", "kcal", "ha"}),
+    unit_names={"kWh": ("kilovatio hora", "kilovatios hora")},
+    centuries=("siglo", "siglos"),
+    monarchs=frozenset(
+        {"Felipe", "Carlos", "Isabel", "Alfonso", "Juan", "Luis", "Enrique", "Pablo", "Pío", "Fernando", "Benedicto"}
+    ),
+    time_suffix=r"h(?:rs?|oras?)?",
+    feminine_nouns=re.compile(
+        r"(?:\w*(?:dades|dad|ciones|ción)|mujer(?:es)?|vez|veces|noches?|tardes?|partes?|manos?|madres?)\b|(?!\w*(?:emas?|amas?|días?|istas?|mapas?|planetas?|idiomas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?\b(?<!\bla)(?<!\blas)(?<!\bpara)(?<!\buna)(?<!\bcada)(?<!\ba)"
+    ),
+)
