@@ -38,13 +38,18 @@ def check_file(path: Path, *, max_seconds: float, param: str) -> float:
 
     Memory does not follow the length. Raises OSError when the file cannot be read.
     """
+    return sum((piece.seconds for piece in read_file(path, max_seconds=max_seconds, param=param)), 0.0)
+
+
+def read_file(path: Path, *, max_seconds: float, param: str) -> Iterator[Audio]:
+    """The audio of the file at ``path`` piece by piece, so that memory does not follow the length.
+
+    Raises the errors of ``decode``, some of them only behind the last piece, and OSError when the file cannot be read.
+    """
     if not path.stat().st_size:
         raise _unreadable(param)
-    seconds = 0.0
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for piece in _whole(file, data, max_seconds=max_seconds, param=param):
-            seconds += piece.seconds
-    return seconds
+        yield from _whole(file, data, max_seconds=max_seconds, param=param)
 
 
 def _whole(source: Source, data: Bytes, *, max_seconds: float, param: str) -> Iterator[Audio]:

@@ -59,9 +59,13 @@ class AudioFormat:
         return next((each for each in self.rates if each > rate), self.rates[-1])
 
 
-_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {}, {"id3v2_version": "0", "write_xing": "0"})
+# The cheap settings of lame and opus take half and a third of the time of ffmpeg's own, and at these rates what they
+# lose of speech is hardly more (docs/performance.md). aac's fast coder distorts the lowest frequencies.
+_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {"compression_level": "7"}, {"id3v2_version": "0", "write_xing": "0"})
 # ogg's own page of one second would hold back a second of audio. The duration is in microseconds.
-_OPUS = Codec("libopus", "ogg", "flt", 48_000, {}, {"page_duration": "40000"})
+_OPUS = Codec(
+    "libopus", "ogg", "flt", 48_000, {"compression_level": "5", "vbr": "constrained"}, {"page_duration": "40000"}
+)
 _AAC = Codec("aac", "adts", "fltp", 96_000)
 # Level 2 takes blocks of 24 ms instead of 96 ms; levinson is the better predictor of the levels above.
 _FLAC = Codec(
@@ -85,27 +89,47 @@ FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
     }
 )
 
+TELEPHONY: Mapping[str, AudioFormat] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            AudioFormat("ulaw", "audio/basic", Codec("pcm_mulaw", "mulaw", "s16")),
+            AudioFormat("alaw", "audio/x-alaw-basic", Codec("pcm_alaw", "alaw", "s16")),
+        )
+    }
+)
+"""G.711, 8 bits a sample without a header, as telephone exchanges take it."""
+
+
+def format_named(name: str) -> AudioFormat:
+    """The format of that name, which there is."""
+    return FORMATS.get(name) or TELEPHONY[name]
+
 
 class Encoder:
-    """Encodes one stream to ``format`` (a key of FORMATS), mono at ``sample_rate`` Hz, which the format takes.
+    """Encodes one stream to ``format`` (a key of FORMATS or TELEPHONY), mono at ``sample_rate`` Hz, which it takes.
+
+    ``bit_rate`` (bits per second) is for codecs that have one; 0 takes the format's own.
 
     Audio waits at most for its codec's frame (100 ms or less, plus 50 ms when it has to be resampled). What ``encode``
     and ``finish`` return, joined, is a whole file; ``wav`` has the sizes of a stream of unknown length.
     """
 
-    def __init__(self, format: str, sample_rate: int = OUTPUT_RATE) -> None:  # noqa: A002 - the contract's word
-        spec = FORMATS[format]
-        assert spec.takes(sample_rate), f"{format} at {sample_rate} Hz"
-        self._writer: _Writer | None = (
-            _CodecWriter(spec.codec, sample_rate)
-            if spec.codec
-            else _RawWriter(wav_header(sample_rate) if spec.riff else b"")
-        )
+    def __init__(self, format: str, sample_rate: int = OUTPUT_RATE, bit_rate: int = 0) -> None:  # noqa: A002
+        self._spec = format_named(format)
+        assert self._spec.takes(sample_rate), f"{format} at {sample_rate} Hz"
+        self._writer: _Writer | None = None  # opened with the first audio: that takes a codec some milliseconds
+        self._closed = False
         self._output_rate = sample_rate
+        self._bit_rate = bit_rate
         self._resampler: StreamResampler | None = None
         self._input_rate = 0
         # A cancelled request closes while its last encode still runs in a thread; freed under it, ffmpeg would crash.
         self._lock = threading.Lock()
+
+    def is_light(self, sample_rate: int) -> bool:
+        """Whether ``encode`` of samples at that rate only copies them: cheaper than handing them to a thread."""
+        return self._spec.codec is None and sample_rate == self._output_rate
 
     def encode(self, chunk_pcm: Pcm, sample_rate: int) -> bytes:
         """The bytes that are ready after ``chunk_pcm`` [samples]; ``sample_rate`` is the same for all of a stream.
@@ -115,19 +139,19 @@ class Encoder:
         if not np.isfinite(chunk_pcm).all():
             raise EngineError("the engine produced samples that are not numbers; try again or check the model")
         with self._lock:
-            assert self._writer is not None, "the encoder is closed"
+            writer = self._opened()
             if self._resampler is None:
                 self._resampler = StreamResampler(sample_rate, self._output_rate)
                 self._input_rate = sample_rate
             assert sample_rate == self._input_rate, "the sample rate changed within a stream"
-            return self._writer.write(self._resampler.push(chunk_pcm))
+            return writer.write(self._resampler.push(chunk_pcm))
 
     def finish(self) -> bytes:
         """The last bytes; the encoder is closed afterwards."""
         with self._lock:
-            assert self._writer is not None, "the encoder is closed"
-            tail = b"" if self._resampler is None else self._writer.write(self._resampler.flush())
-            tail += self._writer.finish()
+            writer = self._opened()
+            tail = b"" if self._resampler is None else writer.write(self._resampler.flush())
+            tail += writer.finish()
         self.close()
         return tail
 
@@ -138,6 +162,17 @@ class Encoder:
                 self._writer.close()
             self._writer = None
             self._resampler = None
+            self._closed = True
+
+    def _opened(self) -> _Writer:
+        assert not self._closed, "the encoder is closed"
+        if self._writer is None:
+            self._writer = (
+                _CodecWriter(self._spec.codec, self._output_rate, self._bit_rate)
+                if self._spec.codec
+                else _RawWriter(wav_header(self._output_rate) if self._spec.riff else b"")
+            )
+        return self._writer
 
 
 class _Writer(Protocol):
@@ -164,7 +199,7 @@ class _RawWriter:
 
 
 class _CodecWriter:
-    def __init__(self, codec: Codec, sample_rate: int) -> None:
+    def __init__(self, codec: Codec, sample_rate: int, bit_rate: int) -> None:
         self._rate = sample_rate
         self._sink = _Sink()
         self._samples = 0
@@ -182,7 +217,8 @@ class _CodecWriter:
         self._stream = stream
         self._stream.format = codec.sample_format
         if codec.bit_rate:
-            self._stream.bit_rate = min(codec.bit_rate, 4 * sample_rate)  # low rates have no room for more
+            usual = min(codec.bit_rate, 4 * sample_rate)  # low rates have no room for more
+            self._stream.bit_rate = bit_rate or usual
         self._container.start_encoding()
 
     def write(self, pcm: Pcm) -> bytes:

@@ -46,6 +46,12 @@ def file_pieces(path: Path, *, max_seconds: float, param: str) -> Pieces:
         yield from (piece for piece in reader if len(piece.pcm))
 
 
+def raw_file_pieces(path: Path, rate: int, *, max_seconds: float, param: str) -> Pieces:
+    """The audio of a file of signed 16-bit little-endian samples, mono at ``rate`` Hz."""
+    with path.open("rb") as file:
+        yield from _raw(file, f"{RAW}; rate={rate}", max_seconds, param)
+
+
 def live_pieces(pipe: BytePipe, content_type: str, *, max_seconds: float, param: str) -> Pieces:
     """The audio of ``pipe`` as its bytes come. ``audio/pcm; rate=24000; channels=1`` is signed 16-bit little-endian.
 

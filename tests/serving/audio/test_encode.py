@@ -189,6 +189,14 @@ def test_a_streamed_wav_has_open_sizes_and_is_read_by_the_standard_library() -> 
 
 
 @ALL
+def test_only_raw_samples_at_their_own_rate_are_encoded_without_work(name: str) -> None:
+    encoder = Encoder(name)
+    assert encoder.is_light(24000) is (name in ("pcm", "wav"))
+    assert not encoder.is_light(22050)
+    encoder.close()
+
+
+@ALL
 def test_samples_that_are_no_numbers_are_an_engine_error(name: str) -> None:
     encoder = Encoder(name)
 
