@@ -49,6 +49,9 @@ class Span:
     wall: float
     cpu: float
 
+    def __add__(self, other: Span) -> Span:
+        return Span(self.wall + other.wall, self.cpu + other.cpu)
+
     def __sub__(self, other: Span) -> Span:
         return Span(self.wall - other.wall, self.cpu - other.cpu)
 

@@ -6,10 +6,10 @@
 The weights are random ones of full size: a HuBERT base, RMVPE, four v2 voices of 40 kHz with pitch, an index of 30,000
 vectors. infer-rvc-python has an environment and a process of its own (``benchmarks.rvc_oracle``) and measures itself
 there, so pipes and files between the two cost neither anything; it takes one request at a time, because it can do no
-other. Ours converts through ``convert_stream``, which cuts the recording into windows. In each round they take turns;
-figures are medians over the rounds. The table has the ratios also by CPU time, which others on the machine disturb
-less. ``--oracle plain`` compares with a plain pipeline in this process instead (``benchmarks.rvc_plain``; the tiny size
-always does). The last line is one JSON object:
+other. Ours converts through ``convert_stream`` as the API does with a file, in windows of up to 16 s, or growing from
+1 s where the table says "streamed". In each round they take turns; figures are medians over the rounds. The table has
+the ratios also by CPU time, which others on the machine disturb less. ``--oracle plain`` compares with a plain pipeline
+in this process instead (``benchmarks.rvc_plain``; the tiny size always does). The last line is one JSON object:
 
 device              what it ran on
 alone_ratio         the oracle's seconds for one recording, its voice loaded, in those of ours
@@ -111,6 +111,8 @@ async def one_round(
     figures.one_voice.theirs.append(Span(alone.wall * REQUESTS, alone.cpu * REQUESTS))
     span, audio = await batch(ours, recordings[:1], voices[:1], [0])
     figures.alone.ours.append(span)
+    figures.streamed.theirs.append(alone)
+    figures.streamed.ours.append((await batch(ours, recordings[:1], voices[:1], [0], whole=False))[0])
     assert abs(len(audio[0]) - len(made)) <= 0.04 * len(made), f"{len(audio[0])} samples, and theirs {len(made)}"
     asked = list(enumerate(recordings))
     spans = [oracle.convert(pcm, voices[number % VOICES].raw, number - 4)[0] for number, pcm in asked]
@@ -128,14 +130,19 @@ async def one_round(
 
 
 async def batch(
-    ours: RvcConverter, recordings: Sequence[Pcm], voices: Sequence[Voice], pitches: Sequence[int]
+    ours: RvcConverter,
+    recordings: Sequence[Pcm],
+    voices: Sequence[Voice],
+    pitches: Sequence[int],
+    *,
+    whole: bool = True,
 ) -> tuple[Span, list[Pcm]]:
     """All ``recordings`` at the same moment; voices and pitches are taken in turn."""
 
     async def convert(number: int) -> Pcm:
         voice = voices[number % len(voices)].own
         asked = ConversionOptions(pitch=float(pitches[number % len(pitches)]), f0_method="rmvpe")
-        stream = convert_stream(ours, _whole(recordings[number]), voice, asked, seed=number)
+        stream = convert_stream(ours, _whole(recordings[number]), voice, asked, seed=number, whole=whole)
         return np.concatenate([chunk.pcm async for chunk in stream])
 
     began = now()

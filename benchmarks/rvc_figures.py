@@ -33,6 +33,7 @@ class Figures:
     requests: int
     seconds: float
     alone: Pair = field(default_factory=Pair)
+    streamed: Pair = field(default_factory=Pair)
     together: Pair = field(default_factory=Pair)
     one_voice: Pair = field(default_factory=Pair)
     switch: Pair = field(default_factory=Pair)
@@ -53,6 +54,7 @@ def report(title: str, device: str, oracle: str, figures: Figures, parity: Diffe
     print(title)
     print(f"{'':44}{oracle[:10]:>10}{'ours':>10}{'ratio':>8}{'CPU: theirs':>13}{'ours':>10}{'ratio':>8}")
     alone = figures.alone.told("alone")
+    figures.streamed.told("alone, streamed")
     together = figures.together.told(f"{figures.requests} at once, other voices and pitches")
     figures.one_voice.told(f"{figures.requests} at once, one voice")
     switch = figures.switch.told("to another voice in memory", "ms")

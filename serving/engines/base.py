@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from serving.audio.pcm import Pcm
+from serving.engines.pronunciation import Pronunciations
+from serving.errors import Overloaded
 
 __all__ = [
     "EngineInfo",
     "EngineStats",
     "FinishReason",
     "Pcm",
+    "PendingRevision",
     "Sampling",
     "SpeechChunk",
     "SpeechEngine",
     "SpeechRequest",
     "SpeechService",
+    "TextNormalization",
     "Voice",
 ]
 
 
 FinishReason = Literal["stop", "length"]
+TextNormalization = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,8 @@ class Voice:
     """Who speaks: a preset of the model, or a reference to clone.
 
     ``references`` are recordings of it: WAV files, or anything that FFmpeg decodes; ``conditioning`` is the directory
-    in which the engine may keep what it computes from them (``<model>@<revision>.safetensors``).
+    in which the engine may keep what it computes from them (``<model>@<revision>.safetensors``). ``pronunciations`` is
+    where its dictionary is, if it has one.
     """
 
     id: str
@@ -40,6 +47,7 @@ class Voice:
     language: str | None = None
     references: tuple[Path, ...] = ()
     conditioning: Path | None = None
+    pronunciations: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,8 @@ class SpeechRequest:
 
     ``heard_in_s`` is None for a text from its beginning. For the rest of one it is the seconds of audio that come
     before and are still to be heard: no engine refuses it for being busy, and it may wait for that long.
+    ``revision`` is the model's for which it is meant, where that is still there beside the one that came after it.
+    ``pronunciations`` go before the voice's own; ``text_normalization`` says whether numbers and the like become words.
     """
 
     text: str
@@ -67,6 +77,9 @@ class SpeechRequest:
     seed: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     heard_in_s: float | None = None
+    revision: str | None = None
+    pronunciations: Pronunciations = ()
+    text_normalization: TextNormalization = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +102,19 @@ class SpeechChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingRevision:
+    """The revision that is current on the volume and does not serve: it is being loaded, or could not be."""
+
+    revision: str
+    state: Literal["loading", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What an engine is. ``model`` is the id that clients use, ``name`` the engine ("xtts", "espeak").
 
-    ``clones``: it speaks with a reference's voice; ``samples``: it heeds ``Sampling``.
+    ``clones``: it speaks with a reference's voice; ``samples``: it heeds ``Sampling``. ``pending`` is None where what
+    serves is what should.
     """
 
     name: str
@@ -104,6 +126,7 @@ class EngineInfo:
     clones: bool
     device: str
     samples: bool = True
+    pending: PendingRevision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +159,17 @@ class SpeechService(ABC):
         """At the last check nothing was running, because nobody speaks; the next request starts it."""
         return False
 
+    def refusal(self) -> Overloaded | None:
+        """Why a new request would be refused now, told before anything is done for it; None while there is room."""
+        return None
+
+    def entering(self) -> AbstractContextManager[Overloaded | None]:
+        """A request has come and will ask for a stream. The block is given why it is refused; None while there is room.
+
+        Unlike ``refusal`` it counts those that came before and have not asked yet.
+        """
+        return nullcontext(self.refusal())
+
     @abstractmethod
     async def info(self) -> EngineInfo:
         """Name, languages and presets of the loaded model."""
@@ -152,6 +186,13 @@ class SpeechService(ABC):
     async def prepare(self, voice: Voice) -> None:
         """Compute and keep the conditioning of a cloned voice; raises InvalidRequest for unusable references."""
 
+    async def similarity(self, voice: Voice) -> float | None:
+        """The lowest cosine between the speaker embeddings of stretches of the references: low for several people.
+
+        None without a speaker encoder, or where there is too little to compare. Raises as ``prepare`` does.
+        """
+        return None
+
     @abstractmethod
     async def check(self) -> None:
         """Return when speech can be made now; raise Unavailable otherwise."""
@@ -163,6 +204,9 @@ class SpeechEngine(SpeechService):
     @abstractmethod
     def stats(self) -> EngineStats:
         """Current load."""
+
+    async def forget_deleted(self) -> None:
+        """Drop from memory what was computed from recordings that are no longer there."""
 
     @abstractmethod
     async def close(self) -> None:

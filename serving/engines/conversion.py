@@ -97,5 +97,9 @@ class ConversionEngine(VoiceConverter):
         """Current load; a slot is a voice in memory."""
 
     @abstractmethod
+    async def forget_deleted(self) -> None:
+        """Drop from memory voices whose files are no longer there, once their recordings have come to an end."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Release the device and the worker thread."""

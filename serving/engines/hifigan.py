@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.nn import functional
@@ -65,13 +65,29 @@ class Convolution:
             dilation=(1, self.dilation),
         )
 
+    def activated(self, x: torch.Tensor, slope: float, *, overwrite: bool = False) -> torch.Tensor:
+        """Of the leaky ReLU of ``x``, which may be written into ``x``."""
+        return self((functional.leaky_relu_ if overwrite else functional.leaky_relu)(x, slope))
+
     def transposed(self, x: torch.Tensor) -> torch.Tensor:
         return functional.conv_transpose2d(
             x, self.weight, self.bias, stride=(1, self.stride), padding=(0, self.padding)
         )
 
 
-Block = tuple[tuple[Convolution, Convolution], ...]
+class Layer(Protocol):
+    """A convolution of a residual block, which keeps the length: ``Convolution`` or ``Winograd``."""
+
+    @property
+    def padding(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def activated(self, x: torch.Tensor, slope: float, *, overwrite: bool = False) -> torch.Tensor: ...
+
+
+Block = tuple[tuple[Layer, Layer], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,11 @@ class Stage:
 
     upsampling: Convolution
     blocks: tuple[Block, ...]
+
+    @property
+    def nbytes(self) -> int:
+        layers = [layer for block in self.blocks for pair in block for layer in pair]
+        return self.upsampling.nbytes + sum(layer.nbytes for layer in layers)
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """The inputs (both ends included) that outputs ``first`` to ``last`` depend on."""
@@ -125,7 +146,6 @@ def convolutions(device: torch.device, precision: Precision) -> contextlib.Abstr
 def _residual(x: torch.Tensor, block: Block) -> torch.Tensor:
     """``x`` through one residual block; ``x`` itself is left as it is."""
     for one, two in block:
-        inner = one(functional.leaky_relu(x, SLOPE))
-        inner = two(functional.leaky_relu_(inner, SLOPE))
-        x = inner.add_(x)
+        inner = one.activated(x, SLOPE)
+        x = two.activated(inner, SLOPE, overwrite=True).add_(x)
     return x

@@ -1,4 +1,4 @@
-"""Memory of a CPU that is taken when it is used, and given back when it is not."""
+"""Memory that is taken when it is used, and given back when it is not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def untouched_zeros(*sizes: int) -> torch.Tensor:
 
 
 def give_back() -> None:
-    """Return what was freed to the system, where the C library keeps it (glibc): 1.2 GB after XTTS has been loaded."""
+    """Return what was freed to the system, where it is kept: by the C library (glibc), 1.2 GB after XTTS has been
+    loaded, and by torch for its GPUs."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -18,6 +18,7 @@ from serving.engines.base import EngineInfo, EngineStats, Pcm, SpeechChunk, Spee
 from serving.engines.espeak import library
 from serving.engines.espeak.library import RATE_MAX, RATE_MIN, RATE_NORMAL, SAMPLE_RATE
 from serving.engines.espeak.worker import EspeakProcess
+from serving.engines.spoken import spoken_text
 from serving.engines.text import split_text
 from serving.errors import InvalidRequest, Unavailable
 
@@ -65,7 +66,8 @@ class EspeakEngine(SpeechEngine):
         tempo = Tempo(_stretch(request.speed), SAMPLE_RATE)
         self._active += 1
         try:
-            for sentence in split_text(request.text.replace("\0", " "), SENTENCE_CHARS):
+            text = await asyncio.to_thread(spoken_text, request)
+            for sentence in split_text(text.replace("\0", " "), SENTENCE_CHARS):
                 # One sentence at a time: a slow reader holds one sentence of audio, and others get their turn between.
                 pcm = await self._on_thread(partial(self._speak, tempo, sentence, voice, variant, rate))
                 for chunk in self._chunks(pcm, len(sentence)):

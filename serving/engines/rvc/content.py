@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,8 @@ from torch import nn
 from transformers import HubertConfig, HubertModel
 
 from serving.engines.linear import pack_linears
+from serving.engines.rvc.attention import NAME as ATTENTION
+from serving.engines.rvc.front_end import FrontEnd, OwnFramesNorm, before
 from serving.engines.rvc.shared import PULL, check_tensors, read_tensors, to_float32
 from serving.errors import ModelFilesError
 
@@ -42,8 +43,11 @@ class ContentEncoder:
     """
 
     def __init__(self, model: HubertModel, projection: nn.Linear | None) -> None:
-        self._norm = _OwnFramesNorm(model.feature_extractor.conv_layers[0].layer_norm)
-        model.feature_extractor.conv_layers[0].layer_norm = self._norm
+        layers = model.feature_extractor.conv_layers
+        layers[0].layer_norm = self._norm = OwnFramesNorm(layers[0].layer_norm)
+        if model.device.type == "cpu" and model.config.feat_extract_activation == "gelu":
+            model.feature_extractor = FrontEnd(layers, self._norm)
+            model.config._attn_implementation = ATTENTION
         self._models = {"v1": _first_layers(model, V1_LAYERS), "v2": model}
         self._projection = projection
         self._lock = threading.Lock()
@@ -86,7 +90,7 @@ class ContentEncoder:
         longest = max(lengths)
         audio = audio[:, :longest].to(self.device, self.dtype)
         padded = min(lengths) < longest
-        mask = _before(lengths, longest, audio.device) if padded else None
+        mask = before(lengths, longest, audio.device) if padded else None
         own = [_convolved(n, 10, 5) for n in lengths] if padded else None
         with torch.no_grad(), self._lock, self._norm.only(own):
             if mask is not None:
@@ -95,7 +99,7 @@ class ContentEncoder:
             hidden = self._project(hidden) if version == "v1" else hidden
         if padded:
             frames = [frame_count(n) for n in lengths]
-            hidden = hidden.masked_fill(~_before(frames, hidden.shape[1], audio.device)[..., None], 0)
+            hidden = hidden.masked_fill(~before(frames, hidden.shape[1], audio.device)[..., None], 0)
         return hidden.float()
 
     def _project(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -114,34 +118,6 @@ def frame_count(samples: int) -> int:
     return samples
 
 
-class _OwnFramesNorm(nn.Module):  # type: ignore[misc]  # torch's types are not followed
-    """GroupNorm with a group per channel over [B, channels, frames], in float32, of the frames that ``only`` names."""
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-        self._frames: list[int] | None = None
-
-    @contextmanager
-    def only(self, frames: list[int] | None) -> Iterator[None]:
-        """Within, the statistics of item ``i`` are those of its first ``frames[i]`` frames; of all frames for None."""
-        self._frames = frames
-        try:
-            yield
-        finally:
-            self._frames = None
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        weight, bias, full = self.weight.float(), self.bias.float(), hidden.float()
-        if self._frames is None:
-            return nn.functional.group_norm(full, full.shape[1], weight, bias, self.eps).to(hidden.dtype)
-        mask = _before(self._frames, full.shape[2], full.device)[:, None]
-        count = mask.sum(2, keepdim=True)
-        centred = full - full.masked_fill(~mask, 0).sum(2, keepdim=True) / count
-        variance = centred.square().masked_fill_(~mask, 0).sum(2, keepdim=True) / count
-        return (centred * (variance + self.eps).rsqrt() * weight[:, None] + bias[:, None]).to(hidden.dtype)
-
-
 def _first_layers(model: HubertModel, layers: int) -> HubertModel:
     """A model of the first transformer layers of ``model``, made of its modules."""
     with torch.device("meta"):
@@ -156,11 +132,6 @@ def _first_layers(model: HubertModel, layers: int) -> HubertModel:
 def _fill(module: nn.Module, weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
     module.load_state_dict(weights, strict=True, assign=True)
     module.requires_grad_(False).to(dtype).eval()
-
-
-def _before(lengths: Sequence[int], size: int, device: torch.device) -> torch.Tensor:
-    """bool [B, size], True for the first ``lengths[i]`` of row ``i``."""
-    return torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
 def _convolved(samples: int, kernel: int, stride: int) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from serving.engines.hifigan import Convolution, Precision, Stage, context_of, convolutions
+from serving.engines.hifigan import Convolution, Layer, Precision, Stage, context_of, convolutions
 from serving.engines.rvc.configuration import RvcConfig
 from serving.engines.rvc.layers import Linear, Span, Weights, image
+from serving.engines.winograd import Winograd
 
 TILE = 128
 """Frames that a CPU decodes at a time: memory stays flat, at no cost in speed."""
@@ -36,8 +37,8 @@ class Decoder:
         blocks = [
             tuple(
                 (
-                    _convolution(half, f"dec.resblocks.{at}.convs1.{layer}", dilation),
-                    _convolution(half, f"dec.resblocks.{at}.convs2.{layer}"),
+                    _layer(half, f"dec.resblocks.{at}.convs1.{layer}", dilation),
+                    _layer(half, f"dec.resblocks.{at}.convs2.{layer}"),
                 )
                 for layer, dilation in enumerate(config.resblock_dilations[at % count])
             )
@@ -64,6 +65,12 @@ class Decoder:
     def context(self) -> int:
         """10 to 13 in the released variants. The source's own context is less: half of a stage's step."""
         return context_of(self.first, self.stages, self.last)
+
+    @property
+    def nbytes(self) -> int:
+        convolutions = [self.first, *self.sources, self.last]
+        own = sum(layer.nbytes for layer in convolutions) + sum(stage.nbytes for stage in self.stages)
+        return own + int(self.speaker.weight.nbytes + self.speaker.bias.nbytes)
 
     def __call__(
         self, z: torch.Tensor, source: torch.Tensor | None, speaker: torch.Tensor, wanted: Span | None = None
@@ -98,6 +105,14 @@ class Decoder:
             start, end = stage.inputs_of(start, end)
             spans.append((start, end + 1))
         return spans[::-1]
+
+
+def _layer(weights: Weights, name: str, dilation: int = 1) -> Layer:
+    """The way that is faster on the weights' device."""
+    weight = weights[f"{name}.weight"]
+    if Winograd.pays(weight):
+        return Winograd(weight, weights[f"{name}.bias"], dilation)
+    return _convolution(weights, name, dilation)
 
 
 def _convolution(weights: Weights, name: str, dilation: int = 1) -> Convolution:

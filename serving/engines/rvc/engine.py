@@ -34,13 +34,17 @@ STALLED_S = 60.0
 
 PROBE_S = 10.0
 
+PAUSE_S = 10.0
+"""Longest pause between two windows of a recording after which it goes on although its voice was deleted meanwhile."""
+
 TOGETHER = {"cpu": 1, "cuda": 8}
 """Windows of one voice that are converted at a time; a CPU is busy with one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RvcOptions:
-    """``voice_bytes``: memory for voices, about 110 MB each with 92 MB per 10 minutes of index, half that in float16.
+    """``voice_bytes``: memory for voices, about 110 MB each, 150 MB on a CPU, with 92 MB per 10 minutes of index, half
+    that in float16.
 
     ``queue``: windows that may wait. ``precision`` is the synthesizer's decoder's.
     """
@@ -115,6 +119,9 @@ class RvcConverter(ConversionEngine):
     def stats(self) -> EngineStats:
         active, queued, age = self._batcher.load
         return EngineStats(active=active, queued=queued, queue_age_s=age, slots_used=len(self._voices))
+
+    async def forget_deleted(self) -> None:
+        await asyncio.to_thread(self._voices.forget_deleted, PAUSE_S)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._batcher.close)

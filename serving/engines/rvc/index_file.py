@@ -205,4 +205,8 @@ def _unknown(kind: bytes) -> InvalidRequest:
     if not kind.isalnum():
         return _torn()
     what = f"{kind.decode()}, {KINDS[kind]}" if kind in KINDS else kind.decode()
-    return InvalidRequest(f"the index is of another kind ({what}) than RVC's IVF,Flat with L2 distances", PARAM)
+    return InvalidRequest(
+        f"the index is of another kind ({what}) than RVC's IVF,Flat with L2 distances; upload the added_*.index that "
+        "was trained with the voice",
+        PARAM,
+    )

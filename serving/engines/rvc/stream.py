@@ -14,7 +14,7 @@ from serving.audio.resample import StreamResampler
 from serving.engines.base import SpeechChunk
 from serving.engines.conversion import ConversionOptions, ConversionVoice, VoiceConverter
 from serving.engines.rvc.loudness import LoudnessMix
-from serving.engines.rvc.windows import CONTEXT, HOP, RATE, Window, WindowCutter
+from serving.engines.rvc.windows import CONTEXT, GROWTH_S, HOP, RATE, WHOLE_S, Window, WindowCutter
 
 AHEAD = 2
 """Windows of one recording that are converted at a time: the device has work while a result travels."""
@@ -29,12 +29,16 @@ async def convert_stream(
     voice: ConversionVoice,
     options: ConversionOptions,
     seed: int,
+    *,
+    whole: bool = False,
 ) -> AsyncGenerator[SpeechChunk, None]:
     """``recording`` in ``voice`` at its sample rate, as long as the recording to the sample.
 
-    What comes out depends on the samples, not on the chunks that they come in. Raises what ``convert`` raises.
+    What comes out depends on the samples, not on the chunks that they come in. ``whole`` costs less and gives its first
+    sound later: for a recording that is there, and whose result nobody listens to before it is whole. Raises what
+    ``convert`` raises.
     """
-    work = _Conversion(converter, voice, options, seed)
+    work = _Conversion(converter, voice, options, seed, WindowCutter(WHOLE_S if whole else GROWTH_S))
     pieces = aiter(recording)
     reading: asyncio.Task[SpeechChunk | None] | None = _read(pieces)
     try:
@@ -66,10 +70,15 @@ class _Conversion:
     """One recording's windows on their way, and the joining of their results."""
 
     def __init__(
-        self, converter: VoiceConverter, voice: ConversionVoice, options: ConversionOptions, seed: int
+        self,
+        converter: VoiceConverter,
+        voice: ConversionVoice,
+        options: ConversionOptions,
+        seed: int,
+        cutter: WindowCutter,
     ) -> None:
         self._converter, self._voice, self._options, self._seed = converter, voice, options, seed
-        self._cutter = WindowCutter()
+        self._cutter = cutter
         self._loudness = LoudnessMix(options.rms_mix_rate, RATE, voice.sample_rate)
         self._resampler: StreamResampler | None = None
         self._rate = RATE

@@ -25,6 +25,7 @@ from serving.engines.rvc.prior import Prior
 from serving.engines.rvc.source import Source, phases
 
 TEMPERATURE = 0.66666
+SOURCE = "dec.m_source."
 Piece = tuple[int, Span]
 """An item of a batch, and frames of it."""
 
@@ -54,8 +55,8 @@ class Noise:
 class Synthesizer:
     """One voice on ``device``, immutable: any thread may call it.
 
-    Weights are float32, in "float16" (GPUs only) the decoder's float16; ``nbytes`` is what they take. ``tile``: frames
-    of an item that are decoded at a time, by default ``TILE`` on a CPU; None decodes all items together.
+    Weights are float32, in "float16" (GPUs only) the decoder's float16; ``nbytes`` is what they take as they are kept.
+    ``tile``: frames of an item that are decoded at a time, by default ``TILE`` on a CPU; None decodes all together.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Synthesizer:
         self.source = Source.of(weights, self.config) if self.config.f0 else None
         self.decoder = Decoder.of(weights, self.config, precision)
         self.speakers = weights["emb_g.weight"]
-        narrow = 2 if precision == "float16" else 4
-        self.nbytes = sum(tensor.numel() * (narrow if key.startswith("dec.") else 4) for key, tensor in weights.items())
+        others = [tensor for key, tensor in weights.items() if not key.startswith("dec.") or key.startswith(SOURCE)]
+        self.nbytes = sum(tensor.nbytes for tensor in others) + self.decoder.nbytes
 
     def infer(
         self,

@@ -108,7 +108,9 @@ def _check_vocoder(content: Mapping[Any, Any], state: Mapping[Any, Any]) -> None
     if any(isinstance(key, str) and key.startswith("dec.mrfs.") for key in state):
         vocoder = "MRF HiFi-GAN"
     if vocoder not in VOCODERS:
-        raise refusal(f"is a voice with the vocoder {_quoted(vocoder)}, which cannot be served; train it with HiFi-GAN")
+        raise refusal(
+            f"is a voice with the vocoder {_quoted(vocoder)}, which cannot be served; train it again with HiFi-GAN"
+        )
 
 
 def _tensors(state: Mapping[Any, Any], size: int) -> dict[str, torch.Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +44,21 @@ class LoadedVoice:
         return cls(synthesizer, Retrieval.load(index, device) if index.is_file() else None)
 
 
+@dataclass(slots=True)
+class _Held:
+    voice: LoadedVoice
+    used_at: float
+
+
 class VoiceCache:
-    """Only the thread that owns the device uses it, so no voice leaves while it is in use."""
+    """Only the thread that owns the device takes voices out of it; any thread may have it forget deleted ones."""
 
     def __init__(self, device: torch.device, precision: Precision, budget: int) -> None:
         self._device = device
         self._precision = precision
         self._budget = budget
-        self._voices: OrderedDict[Path, LoadedVoice] = OrderedDict()
+        self._voices: OrderedDict[Path, _Held] = OrderedDict()
+        self._lock = threading.Lock()
         self.nbytes = 0
         self.loads = 0
         """How often a voice has been read, for statistics."""
@@ -59,18 +68,35 @@ class VoiceCache:
 
     def get(self, voice: ConversionVoice) -> LoadedVoice:
         """``voice`` in memory. One that is larger than the budget is kept alone."""
-        found = self._voices.get(voice.directory)
-        if found is None:
-            found = LoadedVoice.load(voice.directory, self._device, self._precision)
-            self._voices[voice.directory] = found
-            self.nbytes += found.nbytes
-            self.loads += 1
-        self._voices.move_to_end(voice.directory)
-        while self.nbytes > self._budget and len(self._voices) > 1:
-            directory, left = self._voices.popitem(last=False)
-            self.nbytes -= left.nbytes
-            logger.info("voice %s leaves memory", directory.parent.name)
-        return found
+        with self._lock:
+            held = self._voices.get(voice.directory)
+        loaded = LoadedVoice.load(voice.directory, self._device, self._precision) if held is None else held.voice
+        with self._lock:
+            if voice.directory not in self._voices:
+                self.nbytes += loaded.nbytes
+            self.loads += held is None
+            self._voices[voice.directory] = _Held(loaded, time.monotonic())
+            self._voices.move_to_end(voice.directory)
+            while self.nbytes > self._budget and len(self._voices) > 1:
+                self._drop(next(iter(self._voices)))
+        return loaded
+
+    def forget_deleted(self, idle_s: float) -> None:
+        """Drop voices whose files are gone and that nobody has used for ``idle_s`` seconds: a recording may go on.
+
+        Asks the volume, so not on an event loop. Raises OSError where that does not answer.
+        """
+        with self._lock:
+            held = list(self._voices)
+        gone = [directory for directory in held if not (directory / WEIGHTS).exists()]
+        with self._lock:
+            for directory in gone:
+                if directory in self._voices and time.monotonic() - self._voices[directory].used_at >= idle_s:
+                    self._drop(directory)
+
+    def _drop(self, directory: Path) -> None:
+        self.nbytes -= self._voices.pop(directory).voice.nbytes
+        logger.info("voice %s leaves memory", directory.parent.name)
 
 
 def ingest(weights: Path, index: Path | None, directory: Path) -> ConversionVoiceFacts:

@@ -1,12 +1,14 @@
 """Where a recording is cut, as it comes: the windows that are converted one by one, and what surrounds them.
 
-RVC converts a window together with a second on each side, which is thrown away. Windows grow, so that the first sound
-comes soon and a long recording costs little; they end at the quietest moment near their planned end, where a join
-cannot be heard. Both depend on the samples alone: however a recording arrives, its windows are the same.
+RVC converts a window together with a second on each side, which is thrown away. Where someone listens windows grow, so
+that the first sound comes soon and a long recording costs little; where all of it is waited for they are long from the
+start. They end at the quietest moment near their planned end, where a join cannot be heard. Both depend on the samples
+alone: however a recording arrives, its windows are the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +25,10 @@ CONTEXT = 100
 """Frames on each side: ``x_pad`` of 1 s in RVC's own pipeline."""
 
 GROWTH_S = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Planned lengths of the first, second, ... window."""
+"""Planned lengths of the first, second, ... window for someone who listens while they are made."""
+
+WHOLE_S = GROWTH_S[-1:]
+"""The same for someone who waits for the whole: 10 s are one window with 2 s of context, and not four with 8 s."""
 
 SEARCH = 40
 """Frames before the planned end among which the quietest is taken."""
@@ -52,7 +57,8 @@ class Window:
 class WindowCutter:
     """Takes a recording at 16 kHz piece by piece and gives its windows, each as soon as its context is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, lengths_s: Sequence[float] = GROWTH_S) -> None:
+        self._lengths_s = lengths_s
         self._kept: Pcm = np.zeros(0, np.float32)
         self._kept_from = 0
         self._arrived = 0
@@ -80,7 +86,7 @@ class WindowCutter:
 
     def _planned(self) -> int:
         """The frame at which the next window should end."""
-        return self._first + int(GROWTH_S[min(self._index, len(GROWTH_S) - 1)] * RATE) // HOP
+        return self._first + int(self._lengths_s[min(self._index, len(self._lengths_s) - 1)] * RATE) // HOP
 
     def _quietest(self) -> int:
         """The frame among the last ones before the planned end around which there is least to hear."""

@@ -30,6 +30,7 @@ SPECIAL_TOKENS = ("[STOP]", "[START]", "[UNK]", "[SPACE]")
 WIDTH_KEY = "hifigan_decoder.waveform_decoder.conv_pre.weight"
 RELEASED_WIDTH = 512
 TEXT_KEY = "gpt.text_embedding.weight"
+SPEAKERS = "speakers_xtts.pth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,64 @@ class LoadedXtts:
     device: torch.device
 
 
+@dataclass(frozen=True, slots=True)
+class XttsParts:
+    """A model directory that was read and checked: ``weights`` (backed by ``file``) fit ``model``, which lacks them.
+
+    The decoder of ``model`` is on the meta device and has its training layers only.
+    """
+
+    model: Xtts
+    config: XttsConfig
+    tokenizer: Any
+    file: Path
+    weights: dict[str, torch.Tensor]
+
+
 def load_checkpoint(directory: Path, device: torch.device) -> LoadedXtts:
     """Load config.json, model.safetensors or model.pth, vocab.json and, where it is there, speakers_xtts.pth.
 
     Raises ModelFilesError naming the file (and key) that is missing, torn or of another shape than config.json says.
     """
-    config = _read_config(_existing(directory / "config.json"))
+    config = read_config(directory)
+    speakers = read_speakers(directory, config)
+    return load_parts(read_parts(directory, config), speakers, device)
+
+
+def load_parts(parts: XttsParts, speakers: Mapping[str, Latents], device: torch.device) -> LoadedXtts:
+    """The model of ``parts`` on ``device``; its weights may have been replaced by others of their shapes meanwhile.
+
+    Raises ModelFilesError for weights that are not finite.
+    """
+    _fill(parts, device)
+    return LoadedXtts(parts.model, parts.config, speakers, device)
+
+
+def read_config(directory: Path) -> XttsConfig:
+    """config.json of ``directory``; raises ModelFilesError."""
+    return _read_config(_existing(directory / "config.json"))
+
+
+def read_parts(directory: Path, config: XttsConfig) -> XttsParts:
+    """vocab.json and the weights of ``directory``; raises ModelFilesError as ``load_checkpoint`` does."""
     vocab = _existing(directory / "vocab.json")
     tokenizer = _read_tokenizer(vocab, config)
     weights_file, weights = read_weights(directory)
     _check_vocabulary(vocab, tokenizer.get_number_tokens(), weights_file, weights)
-    speakers_file = directory / "speakers_xtts.pth"
-    speakers = _read_speakers(speakers_file, config) if speakers_file.exists() else {}
     model = _build(config, tokenizer, directory / "config.json", weights)
     check_shapes(weights_file, weights, model.state_dict())
-    _fill(model, weights_file, weights, device)
-    return LoadedXtts(model, config, speakers, device)
+    return XttsParts(model, config, tokenizer, weights_file, weights)
+
+
+def owned(parts: XttsParts, key: str, device: torch.device) -> torch.Tensor:
+    """The weight ``key`` on ``device`` as float32, copied: the file may go away later. Raises ModelFilesError."""
+    tensor = parts.weights[key]
+    # Integer tensors are the batch norms' counters.
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    tensor = tensor.to(device, dtype, copy=True)
+    if not tensor.sum().isfinite():
+        raise ModelFilesError(f"{parts.file}: {key} has values that are not finite; take the weights from another step")
+    return tensor
 
 
 def _existing(path: Path) -> Path:
@@ -145,7 +188,7 @@ def _build(config: XttsConfig, tokenizer: Any, path: Path, weights: Mapping[str,
         with torch.device("meta"), quiet_transformers():
             model.gpt = GPT(**_decoder_arguments(args))
         if WIDTH_KEY in weights and weights[WIDTH_KEY].shape[0] != RELEASED_WIDTH:
-            model.hifigan_decoder = HifiDecoder(**_vocoder_arguments(args, weights[WIDTH_KEY].shape[0]))
+            model.hifigan_decoder = HifiDecoder(**vocoder_arguments(args, weights[WIDTH_KEY].shape[0]))
     except (ValueError, TypeError, AssertionError, RuntimeError, ArithmeticError) as error:
         raise ModelFilesError(f"{path} does not describe an XTTS model ({error}); restore the original file") from error
     return model
@@ -170,7 +213,7 @@ def _decoder_arguments(args: Any) -> dict[str, Any]:
     }
 
 
-def _vocoder_arguments(args: Any, width: int) -> dict[str, Any]:
+def vocoder_arguments(args: Any, width: int) -> dict[str, Any]:
     """As coqui's, but for the channels of the first layer: no config.json tells them, so they are the weights' own."""
     return {
         "input_sample_rate": args.input_sample_rate,
@@ -184,22 +227,23 @@ def _vocoder_arguments(args: Any, width: int) -> dict[str, Any]:
     }
 
 
-def _fill(model: Xtts, path: Path, weights: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Move ``weights`` into ``model`` on ``device`` as float32, each copied: the file may go away later."""
-    for key, tensor in weights.items():
-        # Integer tensors are the batch norms' counters.
-        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        weights[key] = tensor.to(device, dtype, copy=True)
-        if not weights[key].sum().isfinite():
-            raise ModelFilesError(f"{path}: {key} has values that are not finite; take the weights from another step")
-    model.load_state_dict(weights, strict=True, assign=True)
+def _fill(parts: XttsParts, device: torch.device) -> None:
+    """Move the weights into the model, on ``device``."""
+    model = parts.model
+    for key in parts.weights:
+        parts.weights[key] = owned(parts, key, device)
+    model.load_state_dict(parts.weights, strict=True, assign=True)
     with quiet_transformers():
         model.gpt.init_gpt_for_inference(kv_cache=model.args.kv_cache)
     model.to(device).requires_grad_(False)
     torch.nn.Module.eval(model)  # coqui's own eval() wraps the decoder once more
 
 
-def _read_speakers(path: Path, config: XttsConfig) -> dict[str, Latents]:
+def read_speakers(directory: Path, config: XttsConfig) -> dict[str, Latents]:
+    """The preset speakers of ``directory`` by name, none where it has no speakers_xtts.pth; raises ModelFilesError."""
+    path = directory / SPEAKERS
+    if not path.exists():
+        return {}
     speakers = read_pickle(path)
     if not isinstance(speakers, dict):
         raise ModelFilesError(f"{path} is not a table of speakers; restore the original file or remove it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ FIELD = "audio_sample"
 SILENCE = 1e-3
 """Peak below which a reference is silence: -60 dBFS."""
 
+STRETCH = 3 * SAMPLE_RATE
+STRETCHES = 16
+"""Samples and number of the pieces of references that are compared with each other."""
+
 MEMORY_BYTES = 64 * 2**20
 
 
@@ -50,6 +55,7 @@ class Conditioner:
         self._loaded = loaded
         self._name = name
         self._memory: OrderedDict[str, Latents] = OrderedDict()
+        self._references: dict[str, Path] = {}
         self._free = memory_bytes
 
     def latents(self, voice: Voice) -> Latents:
@@ -70,9 +76,38 @@ class Conditioner:
             found = self._from_volume(voice)
             self._free -= found.nbytes
         self._memory[key] = found
+        self._references[key] = voice.references[0]
         while self._free < 0:
-            self._free += self._memory.popitem(last=False)[1].nbytes
+            self._forget(next(iter(self._memory)))
         return found
+
+    def similarity(self, voice: Voice) -> float | None:
+        """The lowest cosine between the speaker embeddings of stretches of 3 s, at most 16 of all references together.
+
+        None for fewer than two that are not mostly silence. Raises what ``latents`` does for its references.
+        """
+        heard = [piece for path in voice.references for piece in _stretches(self._reference(path))]
+        chosen = [heard[round(at)] for at in np.linspace(0, len(heard) - 1, min(len(heard), STRETCHES))]
+        if len(chosen) < 2:
+            return None
+        embeddings = torch.stack([self._loaded.model.get_speaker_embedding(each, SAMPLE_RATE) for each in chosen])
+        unit = torch.nn.functional.normalize(embeddings.reshape(len(chosen), -1), dim=1)
+        return float((unit @ unit.T).min())
+
+    def remembered(self) -> list[tuple[str, Path]]:
+        """What is in memory, and a file without which it must not be there; any thread may ask."""
+        return list(self._references.items())
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Drop latents of voices that were deleted."""
+        for key in keys:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        found = self._memory.pop(key, None)
+        self._references.pop(key, None)
+        if found is not None:
+            self._free += found.nbytes
 
     def _from_volume(self, voice: Voice) -> Latents:
         fingerprint = self._fingerprint(voice)
@@ -142,6 +177,13 @@ class Conditioner:
         if config.sound_norm_refs:
             pcm = pcm / np.abs(pcm).max() * np.float32(0.75)
         return torch.from_numpy(pcm)[None]
+
+
+def _stretches(audio: Any) -> list[Any]:
+    """``audio`` [1, samples] in pieces of 3 s, without those a fifth as loud as the whole, which are pauses."""
+    pieces = [each for each in audio.split(STRETCH, dim=-1) if each.shape[-1] == STRETCH]
+    loudest = float(audio.square().mean().sqrt())
+    return [each for each in pieces if float(each.square().mean().sqrt()) > 0.2 * loudest]
 
 
 def _stamp(voice: Voice) -> str:

@@ -23,6 +23,7 @@ from serving.engines.base import (
     Voice,
 )
 from serving.engines.memory import give_back
+from serving.engines.spoken import spoken_text
 from serving.engines.transfer import to_device
 from serving.engines.xtts.cache import DecoderShape, SlotCache
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts, load_checkpoint
@@ -122,7 +123,7 @@ class XttsEngine(SpeechEngine):
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
         check_ranges(request)
         language = self._text.language(request.language)
-        pieces = await asyncio.to_thread(self._text.pieces, request.text, language)
+        pieces = await asyncio.to_thread(lambda: self._text.pieces(spoken_text(request), language))
         arriving: asyncio.Queue[SpeechChunk | BaseException | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -157,10 +158,18 @@ class XttsEngine(SpeechEngine):
         return Audio(np.concatenate([np.zeros(0, np.float32), *chunks]), self._info.sample_rate)
 
     async def prepare(self, voice: Voice) -> None:
-        call = asyncio.ensure_future(self._call(functools.partial(self._conditioner.latents, voice)))
-        self._preparing.add(call)
-        call.add_done_callback(self._preparing.discard)
-        await asyncio.shield(call)  # it takes the thread until it is done, whether anybody waits for it or not
+        await self._listen(functools.partial(self._conditioner.latents, voice))
+
+    async def similarity(self, voice: Voice) -> float | None:
+        found: list[float | None] = []
+        await self._listen(lambda: found.append(self._conditioner.similarity(voice)))
+        return found[0]
+
+    async def forget_deleted(self) -> None:
+        remembered = self._conditioner.remembered()
+        gone = await asyncio.to_thread(lambda: [key for key, path in remembered if not path.exists()])
+        if gone:
+            await self._call(functools.partial(self._conditioner.forget, gone))
 
     async def check(self) -> None:
         """Idle: use the device. Busy with requests or with voices: no turn may take a minute."""
@@ -194,6 +203,13 @@ class XttsEngine(SpeechEngine):
 
     async def close(self) -> None:
         await asyncio.to_thread(self._worker.close)
+
+    async def _listen(self, function: Callable[[], object]) -> None:
+        """Run ``function`` on a voice's references; it takes the thread until it is done, whoever waits for it."""
+        call = asyncio.ensure_future(self._call(function))
+        self._preparing.add(call)
+        call.add_done_callback(self._preparing.discard)
+        await asyncio.shield(call)
 
     async def _call(self, function: Callable[[], object]) -> None:
         """Run ``function`` on the thread that owns the device."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from serving.engines.normalisation import normalise
 from serving.engines.text import split_text
 from serving.errors import InvalidRequest
 
@@ -88,6 +89,11 @@ class TextFrontEnd:
                 "write its numbers and symbols as words",
                 "input",
             ) from error
+
+
+def read_out(text: str, language: str) -> str:
+    """A transcript as training encodes it: as the engine speaks the same text when nobody says otherwise."""
+    return normalise(text, language).strip().lower()
 
 
 def join_short(sentences: list[str], limit: int) -> list[str]:

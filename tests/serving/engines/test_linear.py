@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from serving.engines import linear
-from serving.engines.linear import Linear, can_pack, pack_linears
+from serving.engines.linear import Linear, PackedConvolution, can_pack, pack_linears
 
 WIDE, OUT = 256, 384
 
@@ -115,3 +115,46 @@ def test_weights_used_once_give_the_plain_product_of_any_rows(dtype: torch.dtype
     weight, bias = layer(dtype)
     for x in (rows(3, dtype=dtype), rows(2, 65, dtype=dtype), rows(70, dtype=dtype)[::2]):
         assert error(linear.linear(x, weight, bias), x, weight, bias) < 1e-6
+
+
+def image(channels: int, height: int, width: int, batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(batch, channels, height, width, generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+KERNELS: list[dict[str, tuple[int, int]]] = [
+    {},
+    {"padding": (1, 1)},
+    {"stride": (1, 2)},
+    {"dilation": (1, 3), "padding": (0, 3)},
+]
+
+
+@pytest.mark.parametrize("options", KERNELS)
+@pytest.mark.parametrize("size", [(5, 40), (9, 12), (64, 3 * 8)])
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_packed_convolution_is_the_plain_one_for_images_of_any_size(
+    options: dict[str, tuple[int, int]], size: tuple[int, int], packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, bias = torch.randn(32, 16, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(32.0)
+    if not packs:
+        monkeypatch.setattr(linear, "can_pack", lambda weight: False)
+    packed = PackedConvolution(weight, bias, (1, 16, 9, 40), **options)
+    for x in (image(16, *size), image(16, *size, batch=3)):
+        exact = functional.conv2d(x.double(), weight.double(), bias.double(), **options)
+        made = packed(x)
+        assert made.shape == exact.shape
+        assert made.is_contiguous(memory_format=torch.channels_last)
+        assert (made - exact).abs().max() < 2e-6 * exact.abs().max()
+
+
+def test_a_packed_convolution_keeps_a_copy_and_tells_its_size() -> None:
+    weight = torch.ones(16, 16, 1, 3)
+    packed = PackedConvolution(weight, None, (1, 16, 1, 9))
+    before = packed(image(16, 1, 9))
+    weight.zero_()
+    if can_pack(weight):
+        assert torch.equal(packed(image(16, 1, 9)), before)
+    assert (packed.nbytes, packed.out) == (4 * 16 * 16 * 3, 16)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from serving.engines.linear import PackedConvolution
 from serving.engines.rvc.pitch.salience import BINS
 
 Weights = Mapping[str, torch.Tensor]
@@ -82,7 +83,7 @@ class SalienceNetwork:
             (_Upsampling.take(weights, f"unet.decoder.layers.{n}.conv1"), _level(blocks, f"unet.decoder.layers.{n}."))
             for n in range(LEVELS)
         ]
-        self._last = _Convolution(weights["cnn.weight"], weights["cnn.bias"])
+        self._last = _convolution(weights["cnn.weight"], weights["cnn.bias"])
         self._gru = _gru(weights["fc.1.weight"].device)
         self._gru.load_state_dict({name: weights[f"fc.0.gru.{name}"] for name in self._gru.state_dict()})
         self._gru.requires_grad_(False).eval()
@@ -106,18 +107,22 @@ class SalienceNetwork:
         return torch.sigmoid(functional.linear(self._gru(features)[0], *self._linear))
 
 
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    weight: torch.Tensor
-    bias: torch.Tensor
+def _convolution(weight: torch.Tensor, bias: torch.Tensor) -> PackedConvolution:
+    """Keeps the size of its image."""
+    outputs, inputs, height, width = weight.shape
+    like = (1, inputs, *_usual_image(max(inputs, outputs)))
+    return PackedConvolution(weight, bias, like, padding=(height // 2, width // 2))
 
-    @classmethod
-    def take(cls, weights: Weights, convolution: str, norm: str) -> _Convolution:
-        scale, shift = _scale_and_shift(weights, norm)
-        return cls(_last(weights[f"{convolution}.weight"] * scale[:, None, None, None]), shift)
 
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return functional.conv2d(hidden, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+def _usual_image(channels: int) -> tuple[int, int]:
+    """Frames and bands at the level that has so many channels, of 12 s of audio."""
+    level = min(LEVELS, max(0, channels.bit_length() - 5))
+    return 1216 >> level, MELS >> level
+
+
+def _normed(weights: Weights, convolution: str, norm: str) -> PackedConvolution:
+    scale, shift = _scale_and_shift(weights, norm)
+    return _convolution(weights[f"{convolution}.weight"] * scale[:, None, None, None], shift)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +143,17 @@ class _Upsampling:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    first: _Convolution
-    second: _Convolution
-    shortcut: _Convolution | None
+    first: PackedConvolution
+    second: PackedConvolution
+    shortcut: PackedConvolution | None
 
     @classmethod
     def take(cls, weights: Weights, key: str) -> _Block:
         name = f"{key}.shortcut"
         shortcut = (
-            _Convolution(weights[f"{name}.weight"], weights[f"{name}.bias"]) if f"{name}.weight" in weights else None
+            _convolution(weights[f"{name}.weight"], weights[f"{name}.bias"]) if f"{name}.weight" in weights else None
         )
-        first, second = (_Convolution.take(weights, f"{key}.conv.{n}", f"{key}.conv.{n + 1}") for n in (0, 3))
+        first, second = (_normed(weights, f"{key}.conv.{n}", f"{key}.conv.{n + 1}") for n in (0, 3))
         return cls(first, second, shortcut)
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -60,14 +60,16 @@ def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 def test_v2_features_are_the_last_hidden_state(encoder: ContentEncoder, plain: HubertModel) -> None:
     speech = audio([16_000])
-    assert relative(encoder.features(speech, [16_000], "v2"), plain(speech).last_hidden_state) < 1e-6
+    assert (
+        relative(encoder.features(speech, [16_000], "v2"), plain(speech).last_hidden_state) < 3e-6
+    )  # rounding: 9e-7 where this was written
 
 
 def test_v1_features_are_the_ninth_layer_projected(encoder: ContentEncoder, plain: HubertModel) -> None:
     speech, state = audio([16_000]), weights()
     hidden = plain(speech, output_hidden_states=True).hidden_states
     expected = hidden[9] @ state["final_proj.weight"].T + state["final_proj.bias"]
-    assert relative(encoder.features(speech, [16_000], "v1"), expected) < 1e-6
+    assert relative(encoder.features(speech, [16_000], "v1"), expected) < 3e-6
     last = hidden[12] @ state["final_proj.weight"].T + state["final_proj.bias"]
     assert relative(last, expected) > 0.1  # the layer matters
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
@@ -176,6 +177,21 @@ async def test_check_fails_when_the_device_makes_nonsense(
     monkeypatch.setattr(converter._content, "features", lambda *_: torch.full((1, 1, 768), torch.nan))
     with pytest.raises(Unavailable, match="not finite"):
         await converter.check()
+
+
+async def test_a_deleted_voice_leaves_the_device(
+    converter: RvcConverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = make_ingested(tmp_path / "v")
+    monkeypatch.setattr("serving.engines.rvc.engine.PAUSE_S", 0.0)
+    await converted(converter, voice, speech(0.3))
+    await converter.forget_deleted()
+    assert converter.stats().slots_used == 1
+    shutil.rmtree(voice.directory)
+    await converter.forget_deleted()
+    assert converter.stats().slots_used == 0
+    with pytest.raises(ModelFilesError):
+        await converted(converter, voice, speech(0.3))
 
 
 async def test_memory_for_voices_is_bounded(shared: Path, voices: list[ConversionVoice]) -> None:

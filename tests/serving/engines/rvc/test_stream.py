@@ -93,6 +93,14 @@ async def test_the_size_of_the_pieces_changes_nothing(size: int) -> None:
     assert np.allclose(await converted(Echo(), pcm, 24000, size, options), whole, atol=1e-6)
 
 
+async def test_whoever_waits_for_the_whole_gets_the_same_from_fewer_windows() -> None:
+    pcm, short, long = sweep(10.0, 16000), Echo(), Echo()
+    streamed = await converted(short, pcm, 16000)
+    stream = convert_stream(long, pieces(pcm, 16000, 4800), VOICE, PLAIN, 7, whole=True)
+    assert np.array_equal(np.concatenate([chunk.pcm async for chunk in stream]), streamed)
+    assert (len(long.seeds), len(short.seeds)) == (1, 4)
+
+
 async def test_the_first_sound_comes_before_the_recording_ends() -> None:
     heard = asyncio.Event()
 

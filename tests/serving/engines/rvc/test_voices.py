@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,51 @@ def test_the_least_recently_used_voice_leaves_when_the_budget_is_full(tmp_path: 
     cache.get(voices[1])
     assert (cache.loads, len(cache)) == (4, 2)
     assert cache.nbytes == 2 * size
+
+
+def test_a_deleted_voice_leaves_memory_and_others_stay(tmp_path: Path) -> None:
+    gone, kept = (make_ingested(tmp_path / str(seed), seed=seed) for seed in range(2))
+    cache = VoiceCache(CPU, "tf32", 2**30)
+    loaded = cache.get(kept)
+    cache.get(gone)
+    shutil.rmtree(gone.directory)
+    cache.forget_deleted(idle_s=0.0)
+    assert (len(cache), cache.nbytes) == (1, loaded.nbytes)
+    assert cache.get(kept) is loaded
+    with pytest.raises(ModelFilesError):
+        cache.get(gone)
+
+
+def test_a_deleted_voice_stays_while_a_recording_goes_on_in_it(tmp_path: Path) -> None:
+    voice = make_ingested(tmp_path / "v")
+    cache = VoiceCache(CPU, "tf32", 2**30)
+    loaded = cache.get(voice)
+    shutil.rmtree(voice.directory)
+    cache.forget_deleted(idle_s=60.0)
+    assert cache.get(voice) is loaded
+
+
+def test_deleted_voices_are_forgotten_while_others_are_taken(tmp_path: Path) -> None:
+    voices = [make_ingested(tmp_path / str(seed), seed=seed) for seed in range(4)]
+    size = LoadedVoice.load(voices[0].directory, CPU, "tf32").nbytes
+    cache = VoiceCache(CPU, "tf32", int(2.5 * size))
+    ended = threading.Event()
+
+    def forget() -> None:
+        while not ended.is_set():
+            cache.forget_deleted(idle_s=0.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        forgetting = pool.submit(forget)
+        for number in range(12):
+            cache.get(voices[number % 3])
+        shutil.rmtree(voices[2].directory)
+        cache.get(voices[3])
+        ended.set()
+        forgetting.result()
+    cache.forget_deleted(idle_s=0.0)
+    assert cache.nbytes == len(cache) * size
+    assert len(cache) <= 2
 
 
 def test_a_voice_larger_than_the_budget_is_kept_alone(tmp_path: Path) -> None:

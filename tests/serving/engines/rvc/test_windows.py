@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.audio.pcm import Pcm
-from serving.engines.rvc.windows import CONTEXT, GROWTH_S, HOP, RATE, SEARCH, Window, WindowCutter
+from serving.engines.rvc.windows import CONTEXT, GROWTH_S, HOP, RATE, SEARCH, WHOLE_S, Window, WindowCutter
 
 
 def noise(samples: int, seed: int = 0) -> Pcm:
@@ -66,3 +66,16 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     for second in range(120):
         cutter.push(noise(RATE, second))
     assert len(cutter._kept) < (GROWTH_S[-1] + 2 * CONTEXT * HOP / RATE + 2) * RATE
+
+
+def test_for_a_result_that_is_waited_for_windows_are_long_from_the_start() -> None:
+    cutter = WindowCutter(WHOLE_S)
+    ten = noise(10 * RATE)
+    windows = cutter.push(ten) + cutter.finish()
+    assert [window.frames for window in windows] == [1000]
+    assert np.array_equal(windows[0].pcm, np.pad(ten, CONTEXT * HOP, mode="reflect"))
+    cutter = WindowCutter(WHOLE_S)
+    windows = cutter.push(noise(40 * RATE)) + cutter.finish()
+    assert [window.last for window in windows[:-1]] == [window.first for window in windows[1:]]
+    assert len(windows) == 3
+    assert sum(window.length for window in windows) == 40 * RATE

@@ -12,6 +12,8 @@ from serving.engines.base import Pcm, Voice
 from serving.engines.xtts.checkpoint import Latents, LoadedXtts
 from serving.engines.xtts.conditioning import Conditioner
 from serving.errors import EngineError, InvalidRequest, NotFound
+from serving.selection import voice_of
+from serving.store.voices import VoiceStore
 
 NAME = "tiny@r1"
 
@@ -50,6 +52,31 @@ def test_latents_are_those_of_coqui_for_the_same_files(loaded: LoadedXtts, tmp_p
     assert torch.allclose(ours.speaker_embedding, embedding, atol=2e-3)
     other = Conditioner(loaded, NAME).latents(make_voice(tmp_path, tone(4.0, 500)))
     assert (other.gpt_cond_latent - latent).abs().max() > 0.1
+
+
+def test_a_deleted_voice_leaves_the_volume_and_the_memory(loaded: LoadedXtts, store: VoiceStore) -> None:
+    added = [
+        store.add(tenant="acme", name=name, references=[wav_bytes(tone(1.5, hertz), 22050)], reference_seconds=1.5)
+        for name, hertz in (("Ada", 200), ("Bob", 300))
+    ]
+    conditioners = [Conditioner(loaded, f"tiny@r{number}") for number in (1, 2)]
+    for conditioner in conditioners:
+        for profile in added:
+            conditioner.latents(voice_of(profile))
+    ada, bob = added
+    assert sorted(path.name for path in ada.conditioning.iterdir()) == ["tiny@r1.safetensors", "tiny@r2.safetensors"]
+    store.delete("acme", "Ada")
+    left = [str(path) for path in store.volume.root.rglob("*")]
+    assert not any(ada.id in path for path in left), "neither in its place nor in the trash"
+    for conditioner in conditioners:
+        remembered = conditioner.remembered()
+        assert [path for _, path in remembered] == [ada.references[0], bob.references[0]]
+        conditioner.forget([key for key, path in remembered if not path.exists()])
+        assert [path for _, path in conditioner.remembered()] == [bob.references[0]]
+        assert ada.id not in str(vars(conditioner))
+        with pytest.raises(EngineError, match="is gone"):
+            conditioner.latents(voice_of(ada))
+        conditioner.latents(voice_of(bob))
 
 
 def test_another_sample_rate_gives_nearly_the_same_voice(loaded: LoadedXtts, tmp_path: Path) -> None:
@@ -155,3 +182,19 @@ def test_references_that_are_gone_or_torn_are_an_engine_error(loaded: LoadedXtts
     (tmp_path / "torn.wav").write_bytes(b"RIFF")
     with pytest.raises(EngineError, match=r"torn\.wav"):
         Conditioner(loaded, NAME).latents(Voice("v1", references=(tmp_path / "torn.wav",)))
+
+
+def test_stretches_of_one_sound_are_alike_and_too_little_is_not_judged(loaded: LoadedXtts, tmp_path: Path) -> None:
+    conditioner = Conditioner(loaded, NAME)
+    for name in ("one", "two", "short"):
+        (tmp_path / name).mkdir()
+    one = conditioner.similarity(make_voice(tmp_path / "one", tone(7.0, 200)))
+    two = conditioner.similarity(make_voice(tmp_path / "two", tone(4.0, 200), tone(4.0, 900)))
+    assert one is not None
+    assert two is not None
+    assert -1 <= two < one <= 1.0001
+    quiet = tone(4.0, 200) * np.float32(0.01)
+    for voice in (make_voice(tmp_path / "short", tone(4.0, 200)), Voice("v", references=())):
+        assert conditioner.similarity(voice) is None
+    pauses = make_voice(tmp_path / "short", np.concatenate([tone(3.0, 200), quiet]))
+    assert conditioner.similarity(pauses) is None

@@ -67,8 +67,9 @@ def test_a_frame_is_voiced_above_a_salience_of_three_percent(rmvpe: Rmvpe, monke
 
 
 def test_half_precision_weights_are_read_as_float32(rmvpe: Rmvpe) -> None:
-    assert rmvpe._network._last.weight.dtype == torch.float32
-    assert torch.equal(rmvpe._network._last.weight, torch.load(cached_rmvpe())["cnn.weight"].float())
+    weight, bias = rmvpe._network._linear
+    assert weight.dtype == bias.dtype == torch.float32
+    assert torch.equal(weight, torch.load(cached_rmvpe())["fc.1.weight"].float())
 
 
 def test_a_missing_file_says_where_it_goes_and_what_works_without_it(tmp_path: Path) -> None:
