@@ -106,7 +106,7 @@ class ConversionModelStore:
             model_id = session.scalars(query).one_or_none()
         if model_id is None:
             raise _not_found(key)
-        self.volume.discard(self.volume.models(KIND, model_id))
+        self.volume.erase(self.volume.models(KIND, model_id))  # somebody's voice: not kept for a day
         return model_id
 
     def reindex(self) -> int:

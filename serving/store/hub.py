@@ -17,6 +17,7 @@ from serving.errors import Conflict, InvalidRequest, ModelFilesError, StorageErr
 from serving.files import refusing
 from serving.store.digests import ExpectedDigests
 from serving.store.hub_transfer import RETRY_WAITS_S, Progress, RemoteFile, download, explained, size_of
+from serving.store.licences import XTTS_LICENCE
 from serving.store.manifest import read_manifest, verify_manifest
 from serving.store.models import ModelRevision, ModelStore
 from serving.store.volume import STAGING
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 XTTS_REPOSITORY = "coqui/XTTS-v2"
 XTTS_FILES = ("config.json", "model.pth", "vocab.json", "speakers_xtts.pth")
-XTTS_LICENCE = "Coqui Public Model License 1.0.0, non-commercial"
-XTTS_LICENCE_URL = "https://coqui.ai/cpml"
 
 COMMIT = re.compile(r"[0-9a-f]{12,40}")
 REVISION_CHARS = 12

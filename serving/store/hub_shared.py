@@ -1,4 +1,4 @@
-"""The networks that RVC voices share, from the Hugging Face hub to ``models/shared`` of the volume."""
+"""The networks that RVC voices or training runs share, from the Hugging Face hub to ``models/shared`` of the volume."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from serving.errors import InvalidRequest
+from serving.store.quality import QualityReport
 from serving.store.volume import safe_name
 
 PROFILE = "profile.json"
@@ -86,6 +87,7 @@ class VoiceFile(BaseModel):
     consent: Text = None
     reference_count: Annotated[int, Field(ge=1)]
     reference_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    quality: QualityReport | None = None
     created_at: AwareDatetime
 
 

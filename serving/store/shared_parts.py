@@ -1,4 +1,4 @@
-"""Networks that every RVC voice shares, below ``models/shared`` of the volume."""
+"""Networks that every RVC voice or every training run shares, below ``models/shared`` of the volume."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import ModelFilesError
+from serving.store.licences import XTTS_LICENCE
 from serving.store.volume import Volume
 
 SHARED = "shared"
 COMMAND = "kubevoice models pull rvc-base"
+TRAINING_COMMAND = "kubevoice models pull xtts-training"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,20 @@ RMVPE = SharedPart(
     files=("rmvpe.pt",),
     weights=("rmvpe.pt",),
 )
+XTTS_DVAE = SharedPart(
+    name="xtts-dvae",
+    what="DVAE of XTTS",
+    folder="xtts_dvae",
+    repository="coqui/XTTS-v2",
+    files=("dvae.pth",),
+    weights=("dvae.pth",),
+    licence=XTTS_LICENCE,
+)
 PARTS = (CONTENT_ENCODER, RMVPE)
+"""What conversion needs."""
+
+TRAINING_PARTS = (XTTS_DVAE,)
+"""What fine-tuning of XTTS needs beside the model."""
 
 
 def shared_directory(volume: Volume) -> Path:
@@ -66,6 +81,13 @@ def require_content_encoder(volume: Volume) -> None:
     """Raise ModelFilesError unless what no conversion does without is on the volume."""
     if missing := CONTENT_ENCODER.missing(volume):
         raise ModelFilesError(
-            f"voice conversion is off: {missing}; run: {COMMAND}, or put them there, and start again. Pitch needs no "
-            "file: f0_method fcpe and crepe come with kubevoice"
+            f"voice conversion is off: {missing}; run: {COMMAND}, or put them there, and start again where "
+            "rvc.enabled is not true. Pitch needs no file: f0_method fcpe and crepe come with kubevoice"
         )
+
+
+def dvae_file(volume: Volume) -> Path:
+    """The dvae.pth that fine-tuning of XTTS needs; raises ModelFilesError unless it is on the volume."""
+    if missing := XTTS_DVAE.missing(volume):
+        raise ModelFilesError(f"XTTS cannot be fine-tuned: {missing}; run: {TRAINING_COMMAND}, or put it there")
+    return XTTS_DVAE.directory(volume) / XTTS_DVAE.files[0]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from serving.errors import Conflict, NotFound, StorageError
-from serving.files import write_atomic
+from serving.files import fsync_directory, refusing, write_atomic
 from serving.store.database import Database
 from serving.store.profile import PROFILE, VoiceFile, is_storable, normal_name, read_profile
+from serving.store.quality import QualityReport
 from serving.store.records import VoiceRow
+from serving.store.voice_consents import VoiceConsentStore
 from serving.store.volume import Volume, safe_name
+
+PRONUNCIATIONS = "pronunciations.json"
+"""A voice's dictionary, beside its profile; there is none where it was never given one."""
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +48,21 @@ class VoiceProfile:
     conditioning: Path
     reference_seconds: float
     created_at: datetime
+    quality: QualityReport | None = None
+
+    @property
+    def pronunciations(self) -> Path:
+        """Where its dictionary is, if it has one."""
+        return self.conditioning.parent / PRONUNCIATIONS
+
+
+@dataclass(frozen=True)
+class PresetProfile:
+    """What a tenant has of one of the model's own voices, whose name is ``id``: a dictionary at most."""
+
+    id: str
+    tenant: str
+    pronunciations: Path
 
 
 class VoiceStore:
@@ -61,11 +82,14 @@ class VoiceStore:
         language: str | None = None,
         description: str | None = None,
         consent: str | None = None,
+        quality: QualityReport | None = None,
+        pronunciations: bytes | None = None,
     ) -> VoiceProfile:
-        """Store a voice; ``references`` are complete WAV files and ``reference_seconds`` is their total length.
+        """Store a voice; ``references`` are complete WAV files and ``reference_seconds`` is their total length;
+        ``pronunciations`` is the JSON of a dictionary.
 
-        Raises InvalidRequest naming the field, Conflict if the tenant has a voice of this name, StorageError if the
-        volume refuses. Nothing is left of a voice that was not added.
+        Raises InvalidRequest naming the field, Conflict if the tenant has a voice of this name, NotFound if it has no
+        consent of the id ``consent``, StorageError if the volume refuses. Nothing is left of one that was not added.
         """
         assert references, "a voice needs a reference"
         voice = VoiceFile(
@@ -77,11 +101,20 @@ class VoiceStore:
             consent=consent,
             reference_count=len(references),
             reference_seconds=reference_seconds,
+            quality=quality,
             created_at=datetime.now(UTC),
         )
+        consents = VoiceConsentStore(self.volume)
+        consents.check(tenant, consent)
         self._refuse_taken(voice)  # before megabytes are written; the table's constraint decides a race
-        self._publish(voice, references)
+        self._publish(voice, references, pronunciations)
         self._record(voice)
+        try:
+            consents.check(tenant, consent)  # it may have been deleted meanwhile, when it had no voice yet
+        except NotFound:
+            with suppress(NotFound):
+                self.delete(voice.tenant, voice.id)
+            raise
         return self._profile(_row(voice))
 
     def get(self, tenant: str, key: str) -> VoiceProfile:
@@ -92,12 +125,55 @@ class VoiceStore:
             raise _not_found(key)
         return self._profile(row)
 
+    def preset(self, tenant: str, name: str) -> PresetProfile:
+        """What the tenant has of the preset ``name``, which is not looked for; reads nothing."""
+        file = f"{hashlib.sha256(name.lower().encode()).hexdigest()[:32]}.json"  # a model names it as it likes
+        return PresetProfile(name, tenant, self.volume.presets(tenant) / file)
+
     def list(self, tenant: str) -> builtins.list[VoiceProfile]:
         """The tenant's voices, oldest first."""
         query = select(VoiceRow).where(VoiceRow.tenant == safe_name(tenant, "tenant"))
         with self.database.reading() as session:
             rows = session.scalars(query.order_by(VoiceRow.created_at, VoiceRow.id)).all()
         return [self._profile(row) for row in rows]
+
+    def with_consent(self, tenant: str, consent_id: str) -> str | None:
+        """The id of a voice that was made by that consent; None if there is none."""
+        query = select(VoiceRow.id).where(
+            VoiceRow.tenant == safe_name(tenant, "tenant"), VoiceRow.consent == consent_id
+        )
+        with self.database.reading() as session:
+            return session.scalars(query.limit(1)).first()
+
+    def set_quality(self, profile: VoiceProfile, quality: QualityReport) -> VoiceProfile:
+        """Keep another report for a voice; raises NotFound if it was deleted meanwhile."""
+        path = self.volume.voice(profile.tenant, profile.id) / PROFILE
+        voice = read_profile(path)
+        if voice is None:
+            raise _not_found(profile.id)
+        write_atomic(path, voice.model_copy(update={"quality": quality}).model_dump_json(indent=2).encode())
+        query = (
+            update(VoiceRow).where(_matches(profile.tenant, profile.id)).values(quality=quality.model_dump(mode="json"))
+        )
+        with self.database.session() as session:
+            if session.scalars(query.returning(VoiceRow.id)).one_or_none() is None:
+                raise _not_found(profile.id)
+        return replace(profile, quality=quality)
+
+    def set_pronunciations(self, profile: VoiceProfile | PresetProfile, data: bytes | None) -> None:
+        """Keep ``data`` as the dictionary of a voice, None for none; raises NotFound if the voice was deleted."""
+        directory = profile.pronunciations.parent
+        if isinstance(profile, PresetProfile):
+            with refusing(directory):
+                directory.mkdir(parents=True, exist_ok=True)
+                fsync_directory(directory.parent)
+        elif not directory.is_dir():
+            raise _not_found(profile.id)
+        with refusing(profile.pronunciations):
+            if data is None:
+                profile.pronunciations.unlink(missing_ok=True)
+            else:
+                write_atomic(profile.pronunciations, data)
 
     def delete(self, tenant: str, key: str) -> None:
         """Forget the voice with id or name ``key``; raises NotFound. A synthesis that has its files open finishes."""
@@ -106,7 +182,7 @@ class VoiceStore:
             voice_id = session.scalars(query).one_or_none()
         if voice_id is None:
             raise _not_found(key)
-        self.volume.discard(self.volume.voice(tenant, voice_id))
+        self.volume.erase(self.volume.voice(tenant, voice_id))  # recordings of a person: not kept for a day
 
     def reindex(self) -> int:
         """Rebuild the table from the profiles on the volume; returns the number of voices.
@@ -129,12 +205,14 @@ class VoiceStore:
             if session.scalars(query).first() is not None:
                 raise _taken(voice)
 
-    def _publish(self, voice: VoiceFile, references: Sequence[bytes]) -> None:
+    def _publish(self, voice: VoiceFile, references: Sequence[bytes], pronunciations: bytes | None) -> None:
         with self.volume.publish(self.volume.voice(voice.tenant, voice.id)) as staging:
             (staging / "reference").mkdir()
             (staging / "conditioning").mkdir()
             for index, wav in enumerate(references):
                 (staging / "reference" / f"{index}.wav").write_bytes(wav)
+            if pronunciations is not None:
+                (staging / PRONUNCIATIONS).write_bytes(pronunciations)
             write_atomic(staging / PROFILE, voice.model_dump_json(indent=2).encode())
 
     def _record(self, voice: VoiceFile) -> None:
@@ -177,11 +255,13 @@ class VoiceStore:
             conditioning=directory / "conditioning",
             reference_seconds=row.reference_seconds,
             created_at=row.created_at,
+            quality=None if row.quality is None else QualityReport.model_validate(row.quality),
         )
 
 
 def _row(voice: VoiceFile) -> VoiceRow:
-    return VoiceRow(**voice.model_dump())
+    quality = None if voice.quality is None else voice.quality.model_dump(mode="json")
+    return VoiceRow(**{**voice.model_dump(), "quality": quality})
 
 
 def _insert_if_free(session: Session, voice: VoiceFile) -> None:

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from serving.files import fsync_directory, fsync_tree, refusing, storage_error
 
 STAGING = ".staging"
 TRASH = ".trash"
-TOP_FOLDERS = ("models", "voices", "jobs", "datasets", "training", TRASH, STAGING)
+TOP_FOLDERS = ("models", "voices", "consents", "jobs", "datasets", "training", TRASH, STAGING)
 
 COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -65,6 +65,26 @@ class Volume:
         """The directory of one voice."""
         return self.root / "voices" / safe_name(tenant, "tenant") / safe_name(voice_id, "voice")
 
+    def presets(self, tenant: str) -> Path:
+        """The directory of what a tenant keeps about the model's own voices."""
+        return self.root / "voices" / safe_name(tenant, "tenant") / "presets"
+
+    def consent(self, tenant: str, consent_id: str) -> Path:
+        """The directory of one consent to be cloned."""
+        return self.root / "consents" / safe_name(tenant, "tenant") / safe_name(consent_id, "consent_id")
+
+    def dataset(self, tenant: str, name: str) -> Path:
+        """The directory of one dataset."""
+        return self.root / "datasets" / safe_name(tenant, "tenant") / safe_name(name, "dataset")
+
+    def training_run(self, tenant: str, name: str) -> Path:
+        """The directory of one training run."""
+        return self.root / "training" / safe_name(tenant, "tenant") / safe_name(name, "run")
+
+    def job(self, tenant: str, name: str) -> Path:
+        """The directory of one job, which holds its audio."""
+        return self.root / "jobs" / safe_name(tenant, "tenant") / safe_name(name, "job")
+
     @contextmanager
     def publish(self, target: Path) -> Iterator[Path]:
         """Yield an empty directory to fill; when the block ends, it becomes ``target``, durably and all at once.
@@ -96,6 +116,35 @@ class Volume:
             except FileNotFoundError:
                 return
             fsync_directory(path.parent)
+
+    def erase(self, path: Path, check: Callable[[], None] | None = None) -> bool:
+        """Like ``discard``, and give back its space now; what cannot be deleted is left for the sweep.
+
+        ``check`` is called when nobody finds ``path`` any more; what it raises puts it back. False if it was missing.
+        """
+        trash = self.root / TRASH
+        with refusing(path):
+            trash.mkdir(parents=True, exist_ok=True)
+            target = trash / _unique(path)
+            try:
+                os.utime(path)
+                path.rename(target)
+            except FileNotFoundError:
+                return False
+        try:
+            if check is not None:
+                check()
+        except BaseException:
+            with refusing(path):
+                target.rename(path)
+            raise
+        with refusing(path):
+            fsync_directory(path.parent)
+        try:
+            _delete(target)
+        except OSError as error:
+            log.warning("cannot delete %s yet: %s", target, error)
+        return True
 
     def sweep(self, older_than_s: float) -> int:
         """Delete what was discarded, or abandoned by a killed writer, at least ``older_than_s`` seconds ago.

@@ -10,6 +10,9 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from serving.store.database import Database
+from serving.store.job_queue import JobQueue
+from serving.store.jobs import JobStore
+from serving.store.volume import Volume
 from tests.serving.store.postgres import empty_database, temporary_postgres
 
 
@@ -46,3 +49,15 @@ def database(database_url: str) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
+
+
+@pytest.fixture
+def jobs(tmp_path: Path, database: Database) -> JobStore:
+    volume = Volume(tmp_path / "data")
+    volume.create()
+    return JobStore(volume, database)
+
+
+@pytest.fixture
+def queue(jobs: JobStore, database: Database) -> JobQueue:
+    return JobQueue(jobs.volume, database)

@@ -1,4 +1,4 @@
-"""The shared parts of RVC, from a hub that speaks the real protocol over a real socket."""
+"""The shared parts of RVC and of training, from a hub that speaks the real protocol over a real socket."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from serving.errors import ModelFilesError, NotFound
 from serving.store.hub_shared import PulledPart, pull_shared
 from serving.store.manifest import verify_manifest
 from serving.store.models import ModelStore
-from serving.store.shared_parts import CONTENT_ENCODER, RMVPE, require_content_encoder
+from serving.store.shared_parts import (
+    CONTENT_ENCODER,
+    RMVPE,
+    TRAINING_PARTS,
+    XTTS_DVAE,
+    dvae_file,
+    require_content_encoder,
+)
 from serving.store.volume import Volume
-from tests.serving.store.hub_server import COMMIT, Hub, running
+from tests.serving.store.hub_server import COMMIT, FILES, Hub, running
 
 CONFIG = b'{"model_type": "hubert"}\n'
 WEIGHTS = bytes(range(256)) * 2048
 PITCH = b"rmvpe" * 1000
+DVAE = b"dvae" * 3000
 OTHERS = {
     CONTENT_ENCODER.repository: {"config.json": CONFIG, "pytorch_model.bin": WEIGHTS, "README.md": b"more"},
     RMVPE.repository: {"rmvpe.pt": PITCH, "hubert_base.pt": b"not wanted"},
@@ -24,7 +32,8 @@ OTHERS = {
 
 
 def a_hub() -> Hub:
-    return Hub(others={name: dict(files) for name, files in OTHERS.items()})
+    """It has the dvae.pth in the repository of the XTTS weights, as the real one does."""
+    return Hub(files={**FILES, "dvae.pth": DVAE}, others={name: dict(files) for name, files in OTHERS.items()})
 
 
 def store(tmp_path: Path) -> ModelStore:
@@ -110,3 +119,15 @@ def test_without_a_network_the_error_says_which_files_go_where(tmp_path: Path) -
 def test_a_hub_that_lacks_them_is_said_as_such(tmp_path: Path) -> None:
     with running(Hub()) as hub, pytest.raises(NotFound, match="content-vec-best"):
         pulled(store(tmp_path), hub)
+
+
+def test_what_training_needs_comes_from_the_repository_of_the_model_and_nothing_else_does(tmp_path: Path) -> None:
+    models = store(tmp_path)
+    with running(a_hub()) as hub:
+        (result,) = pull_shared(models, parts=TRAINING_PARTS, endpoint=hub.endpoint, retry_waits_s=())
+        assert set(hub.sent) == {"dvae.pth"}
+    assert (result.part, result.downloaded) == (XTTS_DVAE, True)
+    assert dvae_file(models.volume).read_bytes() == DVAE
+    facts = verify_manifest(result.directory, hashes=True).facts
+    assert (facts["commit"], facts["licence"]) == (COMMIT, XTTS_DVAE.licence)
+    assert models.list() == [], "it is no model"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import Conflict, InvalidRequest, ModelFilesError, NotFound, StorageError
+from serving.errors import Conflict, InvalidRequest, ModelFilesError, NotFound
 from serving.store.manifest import verify_manifest, write_manifest
 from serving.store.models import ModelStore, verify_xtts
 from serving.store.volume import Volume
@@ -139,7 +139,7 @@ def test_a_revision_is_published_once(tmp_path: Path) -> None:
 def test_a_revision_that_cannot_be_promoted_is_not_left_behind(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     (tmp_path / "models" / "xtts" / "base" / "current").mkdir(parents=True)
-    with pytest.raises(StorageError):
+    with pytest.raises(ModelFilesError, match="remove it"):
         publish(store, "r1")
     assert not (tmp_path / "models" / "xtts" / "base" / "r1").exists()
 

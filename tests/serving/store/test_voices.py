@@ -3,7 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.errors import Conflict, InvalidRequest, KubevoiceError, NotFound
 from serving.store.database import Database
+from serving.store.profile import read_profile
+from serving.store.quality import QualityReport
 from serving.store.records import VoiceRow
+from serving.store.voice_consents import VoiceConsentStore
 from serving.store.voices import VoiceProfile, VoiceStore
 from serving.store.volume import STAGING, Volume
 from tests.serving.store import writers
@@ -41,6 +44,7 @@ def voice_directories(volume: Volume) -> list[str]:
 
 
 def test_an_added_voice_has_its_references_on_the_volume(store: VoiceStore, volume: Volume) -> None:
+    consent = VoiceConsentStore(volume).add("acme", "Zoë Example", "en", b"I agree.", 2.0).id
     before = datetime.now(UTC)
     voice = store.add(
         tenant="acme",
@@ -49,10 +53,10 @@ def test_an_added_voice_has_its_references_on_the_volume(store: VoiceStore, volu
         reference_seconds=3.5,
         language="en",
         description="warm",
-        consent="cons_1",
+        consent=consent,
     )
     assert (voice.tenant, voice.name, voice.language) == ("acme", "Zoë (warm)", "en")
-    assert (voice.description, voice.consent, voice.reference_seconds) == ("warm", "cons_1", 3.5)
+    assert (voice.description, voice.consent, voice.reference_seconds) == ("warm", consent, 3.5)
     assert before <= voice.created_at <= datetime.now(UTC)
     assert voice.created_at.utcoffset() == timedelta(0)
     assert [path.read_bytes() for path in voice.references] == [b"RIFF one", b"RIFF two"]
@@ -144,7 +148,6 @@ def test_a_deleted_voice_is_gone_while_an_open_reader_finishes(store: VoiceStore
         assert voice_directories(volume) == []
         assert store.list("acme") == []
         assert reader.read() == b"RIFF one"
-    assert volume.sweep(0) == 1
     assert writers.files_below(volume.root) == []
 
 
@@ -282,3 +285,62 @@ def test_adding_deleting_and_reindexing_at_once_ends_in_one_truth(store: VoiceSt
     store.reindex()
     assert sorted(voice.id for voice in store.list("acme")) == voice_directories(volume)
     assert len(voice_directories(volume)) == 4
+
+
+def test_a_report_is_kept_in_both_places_and_not_for_a_voice_that_is_gone(store: VoiceStore, volume: Volume) -> None:
+    report = QualityReport(verdict="warn", seconds=3.5, speech_seconds=2.0, checks=(), recordings=())
+    voice = add(store)
+    assert voice.quality is None
+    judged = store.set_quality(voice, report)
+    assert store.get("acme", voice.id) == judged
+    assert judged.quality == report
+    file = read_profile(volume.voice("acme", voice.id) / "profile.json")
+    assert file is not None
+    assert file.quality == report
+
+    store.delete("acme", voice.id)
+    with pytest.raises(NotFound):
+        store.set_quality(voice, report)
+    assert voice_directories(volume) == []
+
+
+def test_a_voice_whose_consent_is_deleted_while_it_is_added_is_not_found_and_leaves_nothing(
+    volume: Volume, database: Database
+) -> None:
+    consents = VoiceConsentStore(volume)
+    consent = consents.add("acme", "Ada Example", "en", b"I agree.", 2.0).id
+
+    class SlowVolume(Volume):
+        @contextmanager
+        def publish(self, target: Path) -> Iterator[Path]:
+            with super().publish(target) as staging:
+                yield staging
+            consents.delete("acme", consent, lambda found: voices.with_consent("acme", found))
+
+    voices = VoiceStore(SlowVolume(volume.root), database)
+    with pytest.raises(NotFound) as missing:
+        voices.add(tenant="acme", name="Ada", references=[b"RIFF"], reference_seconds=3.5, consent=consent)
+    assert missing.value.param == "consent"
+    assert (voices.list("acme"), voice_directories(volume)) == ([], [])
+
+
+def test_no_voice_is_left_without_its_consent_by_adding_and_deleting_at_once(store: VoiceStore, volume: Volume) -> None:
+    consents = VoiceConsentStore(volume)
+    ids = [consents.add("acme", "Ada Example", "en", b"I agree.", 2.0).id for _ in range(8)]
+
+    def make(consent: str) -> None:
+        with suppress(NotFound):
+            store.add(tenant="acme", name=consent, references=[b"RIFF"], reference_seconds=3.5, consent=consent)
+
+    def forget(consent: str) -> None:
+        with suppress(Conflict):
+            consents.delete("acme", consent, lambda found: store.with_consent("acme", found))
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(work, consent) for consent in ids for work in (make, forget)]
+        for each in done:
+            each.result()
+    kept = {consent.id for consent in consents.list("acme", 10)}
+    made = store.list("acme")
+    assert {voice.consent for voice in made} <= kept
+    assert voice_directories(volume) == sorted(voice.id for voice in made)

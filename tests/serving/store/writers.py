@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from serving.errors import KubevoiceError
+from serving.errors import KubevoiceError, NotFound
 from serving.store.database import Database
 from serving.store.models import ModelStore
+from serving.store.promotion import promote_export
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
 
@@ -46,6 +48,15 @@ def migrate(_root: str, url: str) -> None:
 def publish(root: str) -> None:
     with ModelStore(Volume(Path(root))).publish("xtts", "base", "r1", {}) as staging:
         (staging / "model.pth").write_bytes(LARGE)
+
+
+def promote_and_roll_back(root: str, export: str) -> None:
+    models = ModelStore(Volume(Path(root)))
+    for _ in range(20):
+        promote_export(models, Path(export), "base")
+        with suppress(NotFound):  # the other has gone back further
+            models.rollback("xtts", "base")
+    promote_export(models, Path(export), "base")
 
 
 def create(root: str) -> None:

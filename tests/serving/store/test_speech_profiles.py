@@ -1,0 +1,103 @@
+"""Profiles: built-in ones stay, a tenant's own come and go, and a default is one of them or none."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from serving.errors import Conflict, InvalidRequest, NotFound
+from serving.store.database import Database
+from serving.store.speech_profiles import BUILT_IN, ProfileFields, SpeechProfileStore
+
+
+@pytest.fixture
+def profiles(database: Database) -> SpeechProfileStore:
+    return SpeechProfileStore(database)
+
+
+def fields(name: str = "narrator", **values: object) -> ProfileFields:
+    return ProfileFields.model_validate({"name": name, **values})
+
+
+def test_a_profile_is_found_by_id_and_by_name(profiles: SpeechProfileStore) -> None:
+    added = profiles.add("a", fields(temperature=0.5, speed=0.9))
+    assert profiles.get("a", added.id) == profiles.get("a", "narrator") == added
+    assert (added.manner.temperature, added.manner.speed, added.manner.top_k) == (0.5, 0.9, None)
+    assert [profile.name for profile in profiles.list("a")] == [*BUILT_IN, "narrator"]
+
+
+def test_tenants_see_the_built_in_ones_and_their_own(profiles: SpeechProfileStore) -> None:
+    added = profiles.add("a", fields())
+    profiles.add("b", fields())  # the same name is another tenant's affair
+    assert added.id not in {profile.id for profile in profiles.list("b")}
+    for reach in (profiles.get, profiles.delete, profiles.set_default):
+        with pytest.raises(NotFound):
+            reach("b", added.id)
+    with pytest.raises(NotFound):
+        profiles.replace("b", added.id, fields("other"))
+    assert profiles.get("a", added.id) == added
+
+
+@pytest.mark.parametrize("name", ["narrator", "balanced", "profile_" + "0" * 24])
+def test_a_taken_name_is_a_conflict(profiles: SpeechProfileStore, name: str) -> None:
+    profiles.add("a", fields())
+    with pytest.raises(Conflict) as refused:
+        profiles.add("a", fields(name))
+    assert refused.value.param == "name"
+    other = profiles.add("a", fields("other"))
+    with pytest.raises(Conflict):
+        profiles.replace("a", other.id, fields(name))
+
+
+def test_replacing_gives_all_values_anew(profiles: SpeechProfileStore) -> None:
+    added = profiles.add("a", fields(temperature=0.5, top_k=20))
+    changed = profiles.replace("a", "narrator", fields("teller", top_p=0.7))
+    assert (changed.id, changed.name, changed.manner.temperature, changed.manner.top_p) == (
+        added.id,
+        "teller",
+        None,
+        0.7,
+    )
+    assert profiles.get("a", added.id) == changed
+
+
+def test_built_in_profiles_never_change(profiles: SpeechProfileStore) -> None:
+    with pytest.raises(Conflict, match="built in"):
+        profiles.replace("a", "stable", fields())
+    with pytest.raises(Conflict, match="built in"):
+        profiles.delete("a", "stable")
+
+
+def test_the_default_is_chosen_by_each_tenant_and_goes_with_its_profile(profiles: SpeechProfileStore) -> None:
+    assert profiles.default("a") is None
+    profiles.set_default("a", "stable")
+    assert profiles.default("a") == BUILT_IN["stable"]
+    assert profiles.default("b") is None
+    added = profiles.add("a", fields())
+    assert profiles.set_default("a", "narrator") == added == profiles.default("a")
+    profiles.delete("a", added.id)
+    assert profiles.default("a") is None
+    profiles.set_default("a", "stable")
+    profiles.set_default("a", None)
+    assert profiles.default("a") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("temperature", (0.09, 1.01)),
+        ("top_k", (9, 101)),
+        ("top_p", (0.49, 1.01)),
+        ("repetition_penalty", (0.99, 10.1)),
+        ("speed", (0.49, 2.01)),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(name: str, values: tuple[float, float]) -> None:
+    for value in values:
+        with pytest.raises(ValidationError, match=name):
+            ProfileFields.model_validate({"name": "narrator", name: value})
+
+
+def test_a_name_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="name"):
+        fields("../x")
