@@ -1,0 +1,88 @@
+"""What lies in raw/ is found by its content, and nothing outside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.errors import InvalidRequest
+from training.dataset.sources import Recording, Utterance, find_sources
+
+
+def make(raw: Path, files: dict[str, str]) -> Path:
+    """Files by their path below ``raw``."""
+    for name, content in files.items():
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_text(content)
+    return raw
+
+
+def texts(raw: Path, *, transcribe: bool = False) -> dict[str, list[str]]:
+    found = find_sources(raw, transcribe=transcribe)
+    return {one.name: [said.text for said in one.utterances] for one in found.recordings}
+
+
+def test_a_folder_of_recordings_with_texts_beside_them(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"a.wav": "", "a.txt": "One.", "b/c.mp3": "", "b/c.lab": "Two.", "d.ogg": ""})
+    assert texts(raw) == {"a.wav": ["One."], "b/c.mp3": ["Two."], "d.ogg": []}
+    assert find_sources(raw, transcribe=False).formats == {"text": 2}
+
+
+def test_ljspeech_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"LJ/metadata.csv": "a|1.|One.\nb|Two.\n", "LJ/wavs/a.wav": "", "LJ/wavs/b.wav": ""})
+    assert texts(raw) == {"LJ/wavs/a.wav": ["One."], "LJ/wavs/b.wav": ["Two."]}
+
+
+def test_paths_of_another_machine_are_found_by_their_name(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"wavs/a.wav": "", "list.csv": "file,text\nC:\\me\\data\\a.wav,One.\n/home/me/b.wav,Two.\n"})
+    found = {one.name: one.path for one in find_sources(raw, transcribe=False).recordings}
+    assert found == {"wavs/a.wav": raw / "wavs/a.wav", "/home/me/b.wav": None}
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.wav").write_text("")
+    raw = make(tmp_path / "raw", {"a.wav": "", "list.csv": "file,text\n../secret.wav,One.\na.wav,Two.\n"})
+    (raw / "link.wav").symlink_to(tmp_path / "secret.wav")
+    found = find_sources(raw, transcribe=False).recordings
+    assert found == (
+        Recording("../secret.wav", None, (Utterance("One."),)),
+        Recording("a.wav", raw / "a.wav", (Utterance("Two."),)),
+    )
+
+
+def test_a_recording_that_is_listed_twice_keeps_its_first_line(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"a.wav": "", "metadata.csv": "a|One.\na|Two.\n"})
+    (only,) = find_sources(raw, transcribe=False).recordings
+    assert (only.utterances, only.repeats) == ((Utterance("One."),), 1)
+
+
+def test_subtitles_go_before_a_table_and_keep_its_speaker(tmp_path: Path) -> None:
+    cue = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n"
+    raw = make(tmp_path, {"a.wav": "", "a.srt": cue, "list.csv": "file,text,speaker\na.wav,All of it.,bea\n"})
+    (only,) = find_sources(raw, transcribe=False).recordings
+    assert only.utterances == (Utterance("One.", "bea", start=1.0, end=2.0),)
+
+
+def test_hidden_files_and_those_of_archives_are_left_out(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"a.wav": "", "a.txt": "One.", ".hid.wav": ""})
+    make(raw / "__MACOSX", {"b.wav": ""})
+    assert list(texts(raw)) == ["a.wav"]
+
+
+def test_without_transcripts_the_error_says_what_was_looked_for(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"a.wav": "", "notes.md": "hello"})
+    with pytest.raises(
+        InvalidRequest, match=r"^raw/ has recordings \(1\) and no transcripts.*metadata\.csv.*JSONL.*\.srt.*transcribe"
+    ):
+        find_sources(raw, transcribe=False)
+    assert texts(raw, transcribe=True) == {"a.wav": []}
+
+
+@pytest.mark.parametrize("transcribe", [False, True])
+def test_without_audio_there_is_nothing_to_prepare(tmp_path: Path, transcribe: bool) -> None:
+    raw = make(tmp_path / "raw", {"a.txt": "One."})
+    with pytest.raises(InvalidRequest, match=r"^raw/ has no audio"):
+        find_sources(raw, transcribe=transcribe)
+    with pytest.raises(InvalidRequest, match="there is no folder"):
+        find_sources(tmp_path / "none", transcribe=transcribe)

@@ -1,0 +1,1 @@
+"""From recordings to clips with their text: ``python -m training.dataset``."""

@@ -1,0 +1,181 @@
+"""What a user brought: recordings with what is said in them, whatever the format."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.errors import InvalidRequest
+from serving.store.dataset_files import RAW
+from training.dataset.metadata import Split
+from training.dataset.plain import read_text
+from training.dataset.subtitles import Cue, read_cues
+from training.dataset.tables import TABLES, Row, read_rows
+
+_NAMES = "wav mp3 flac ogg oga opus m4a aac mp4 webm mka mkv mov aif aiff au caf w64 amr".split()  # noqa: SIM905
+AUDIO = frozenset(f".{name}" for name in _NAMES)
+SUBTITLES = (".srt", ".vtt")
+TRANSCRIPTS = (".txt", ".lab")
+FOLDERS = ("", "wavs", "audio", "clips")
+"""Where a table's files may lie, beside the table."""
+
+LOOKED_FOR = (
+    "metadata.csv as LJSpeech has it (id|text or id|text|normalised), "
+    "a CSV file whose first line names its columns (audio_file|text|speaker_name, or file,text), "
+    "a JSONL file with audio and text, and files named like a recording that end in .srt, .vtt or .txt"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What is said in a recording, or between ``start`` and ``end`` (seconds) of it; None says nothing of its own."""
+
+    text: str
+    speaker: str | None = None
+    language: str | None = None
+    split: Split | None = None
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One file of audio. ``name`` is its path below raw/, ``path`` None where a table names a file that is not there.
+
+    Without ``utterances`` nothing says what is spoken in it. ``repeats`` counts further rows that named it.
+    """
+
+    name: str
+    path: Path | None
+    utterances: tuple[Utterance, ...] = ()
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All of them, sorted by name. ``formats`` counts recordings by where their text came from."""
+
+    recordings: tuple[Recording, ...]
+    formats: dict[str, int] = field(default_factory=dict)
+
+
+def find_sources(raw: Path, *, transcribe: bool) -> Sources:
+    """The recordings below ``raw`` and their texts.
+
+    Raises InvalidRequest when there is no audio, when a file of texts is broken (naming its line), and, unless they
+    are to be transcribed, when there is no text at all.
+    """
+    files = _files(raw)
+    audio = {path for path in files if path.suffix.lower() in AUDIO}
+    if not audio:
+        raise InvalidRequest(f"{RAW}/ has no audio; put wav, mp3, flac, ogg, opus or m4a files there", "raw")
+    rows = _rows(raw, files, audio)
+    formats: Counter[str] = Counter()
+    recordings = [_recording(raw, path, rows, formats) for path in sorted(audio)]
+    recordings += _missing(audio, rows, formats)
+    if not formats and not transcribe:
+        raise InvalidRequest(
+            f"{RAW}/ has recordings ({len(audio)}) and no transcripts; looked for {LOOKED_FOR}. Add one, or let "
+            "the recordings be transcribed (transcribe)",
+            "raw",
+        )
+    return Sources(tuple(sorted(recordings, key=lambda one: one.name)), dict(sorted(formats.items())))
+
+
+def _files(raw: Path) -> list[Path]:
+    """Every visible file below ``raw`` that really lies there: a link out of the dataset is no part of it."""
+    if not raw.is_dir():
+        raise InvalidRequest(f"there is no folder {raw}; put the recordings and their texts there", "raw")
+    root, found = raw.resolve(), []
+    for folder, folders, names in os.walk(raw):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        paths = (Path(folder) / name for name in sorted(names) if name[0] != ".")
+        found += [path for path in paths if path.is_file() and path.resolve().is_relative_to(root)]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A row of a table, and where that file should be."""
+
+    format: str
+    row: Row
+    path: Path
+
+
+def _rows(raw: Path, files: Sequence[Path], audio: set[Path]) -> dict[Path, list[_Named]]:
+    named: dict[Path, list[_Named]] = {}
+    stems = {path.with_suffix("") for path in audio}
+    for path in files:
+        is_transcript = path.suffix.lower() in TRANSCRIPTS and path.with_suffix("") in stems
+        table = None if path.suffix.lower() not in TABLES or is_transcript else read_rows(path)
+        for row in table.rows if table else ():
+            one = _Named(table.format if table else "", row, _resolve(raw, path.parent, row.file, audio))
+            named.setdefault(one.path, []).append(one)
+    return named
+
+
+def _resolve(raw: Path, folder: Path, name: str, audio: set[Path]) -> Path:
+    """The file that a table in ``folder`` means by ``name``: with or without folder and ending, or another machine's.
+
+    Only names that were found below raw/ are looked at, so that no name leads out of it.
+    """
+    name = name.replace("\\", "/").strip().lstrip("/")
+    candidates = [folder / place / name for place in FOLDERS]
+    candidates += [folder / place / name.rpartition("/")[2] for place in FOLDERS]
+    for candidate in (Path(os.path.normpath(path)) for path in candidates):
+        if candidate in audio:
+            return candidate
+        for suffix in sorted(AUDIO):
+            if (longer := candidate.with_name(candidate.name + suffix)) in audio:
+                return longer
+    return raw / name
+
+
+def _recording(raw: Path, path: Path, rows: dict[Path, list[_Named]], formats: Counter[str]) -> Recording:
+    """Subtitles know the times, so they go before a table, and a table before a text file."""
+    name = path.relative_to(raw).as_posix()
+    named = rows.get(path, [])
+    for suffix in SUBTITLES:
+        if (beside := _beside(path, suffix)) is not None:
+            formats[suffix[1:]] += 1
+            cues = read_cues(beside)
+            first = named[0].row if named else Row(name, "")
+            return Recording(name, path, tuple(_spoken(cue, first) for cue in cues))
+    if named:
+        formats[named[0].format] += 1
+        return Recording(name, path, (_said(named[0].row),), len(named) - 1)
+    for suffix in TRANSCRIPTS:
+        if (beside := _beside(path, suffix)) is not None:
+            formats["text"] += 1
+            return Recording(name, path, (Utterance(read_text(beside)),))
+    return Recording(name, path)
+
+
+def _beside(path: Path, suffix: str) -> Path | None:
+    """``a.srt`` or ``a.wav.srt`` for ``a.wav``."""
+    for candidate in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _missing(audio: set[Path], rows: dict[Path, list[_Named]], formats: Counter[str]) -> list[Recording]:
+    """The rows whose files are not there."""
+    missing = []
+    for path, named in rows.items():
+        if path not in audio:
+            formats[named[0].format] += 1
+            missing.append(Recording(named[0].row.file, None, (_said(named[0].row),), len(named) - 1))
+    return missing
+
+
+def _said(row: Row) -> Utterance:
+    return Utterance(row.text, row.speaker, row.language, row.split)
+
+
+def _spoken(cue: Cue, row: Row) -> Utterance:
+    return Utterance(cue.text, row.speaker, row.language, row.split, cue.start, cue.end)

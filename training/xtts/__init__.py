@@ -1,0 +1,1 @@
+"""Fine-tuning of XTTS: ``python -m training.xtts RUN_DIR``."""
