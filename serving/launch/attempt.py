@@ -7,15 +7,8 @@ from datetime import datetime
 
 from kubernetes import client
 
+from serving.launch.base import exit_words, joined, spoken
 from serving.launch.template import CONTAINER
-
-EXIT_CODES = {
-    42: "bad configuration",
-    43: "out of GPU memory",
-    137: "killed",
-    143: "told to stop, as preemption and drained nodes do",
-}
-"""What exit codes mean, beside 0; other ones are the command's own."""
 
 IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 STARTING = {"ContainerCreating", "PodInitializing"}
@@ -60,7 +53,7 @@ def attempt(pod: client.V1Pod) -> Attempt:
 def _ending(pod: client.V1Pod, status: client.V1PodStatus, ended: client.V1ContainerStateTerminated | None) -> str:
     if ended and ended.reason == "OOMKilled":
         return f"out of memory, exit code {ended.exit_code}; its limit is {_memory_limit(pod)}"
-    code = _words(ended.exit_code) if ended else ""
+    code = exit_words(ended.exit_code) if ended else ""
     for condition in status.conditions or []:
         if condition.type == "DisruptionTarget" and condition.status == "True":
             return joined(f"disrupted by Kubernetes ({condition.reason})", code, condition.message)
@@ -69,11 +62,7 @@ def _ending(pod: client.V1Pod, status: client.V1PodStatus, ended: client.V1Conta
     if ended is None:
         return "ended before its command started"
     lines = (ended.message or "").strip().splitlines()  # the end of the log, where the template asks for it
-    return joined(code, lines[-1] if lines else "")
-
-
-def _words(code: int) -> str:
-    return f"exit code {code}" + (f" ({EXIT_CODES[code]})" if code in EXIT_CODES else "")
+    return joined(code, spoken(lines[-1]) if lines else "")
 
 
 def _waits(status: client.V1PodStatus) -> str:
@@ -100,8 +89,3 @@ def _memory_limit(pod: client.V1Pod) -> str:
     containers = pod.spec.containers if pod.spec else []
     limits = next((each.resources.limits for each in containers if each.name == CONTAINER and each.resources), None)
     return str((limits or {}).get("memory", "its node's memory"))
-
-
-def joined(*parts: str | None) -> str:
-    """The parts that say something, with colons between them, on one line."""
-    return ": ".join(" ".join(part.split()) for part in parts if part and part.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_S = (5.0, 20.0)
 """Seconds to connect, and of silence from the API server before a request is given up."""
 
+RETRY_AFTER_S = 2
+"""Seconds until another try where the API server wishes nothing else."""
+
+LONGEST_RETRY_AFTER_S = 300
+
 REFUSED = (ConfigurationError, "Kubernetes refuses to {permission}: ")
 BUSY = (Unavailable, "the Kubernetes API at {host} is busy or starting: ")
 UNUSABLE = (ConfigurationError, "the Kubernetes API at {host} cannot be used: ")  # status 0: a bad certificate
@@ -37,7 +43,7 @@ REFUSALS: dict[int | None, tuple[type[KubevoiceError], str]] = {
     401: (ConfigurationError, "the Kubernetes API at {host} does not know you, log in again: "),
     404: (NotFound, "not found in namespace {namespace}: "),
     409: (Conflict, "Kubernetes refuses to {permission}: "),
-    **dict.fromkeys((429, 500, 502, 503, 504), BUSY),
+    **dict.fromkeys((408, 410, 429, 500, 502, 503, 504), BUSY),
 }
 """What the API server's status codes mean to a caller."""
 
@@ -77,7 +83,8 @@ class Cluster:
         kind, sentence = REFUSALS.get(error.status, UNUSABLE)
         if error.status == 400 and permission is GET_LOGS:  # the kubelet's answer while a container comes or goes
             kind = Unavailable
-        return kind(sentence.format(host=self._host, namespace=self.namespace, permission=permission) + message)
+        words = sentence.format(host=self._host, namespace=self.namespace, permission=permission) + message
+        return Unavailable(words, _retry_after(error)) if kind is Unavailable else kind(words)
 
 
 def connect(namespace: str | None = None, *, service_account: Path = SERVICE_ACCOUNT) -> Cluster:
@@ -108,6 +115,12 @@ def connect(namespace: str | None = None, *, service_account: Path = SERVICE_ACC
 def _context_namespace(kubeconfig: str) -> str:
     _, context = _contexts(kubeconfig)
     return str(context["context"].get("namespace") or "default")
+
+
+def _retry_after(error: client.ApiException) -> int:
+    """Seconds that the server asks to be left alone: it says so where it is flooded."""
+    wish = str((error.headers or {}).get("Retry-After", ""))
+    return min(int(wish), LONGEST_RETRY_AFTER_S) if re.fullmatch("[0-9]{1,6}", wish) else RETRY_AFTER_S
 
 
 def _message(error: client.ApiException) -> str:

@@ -11,9 +11,10 @@ from kubernetes import client
 
 from serving.errors import ConfigurationError, Conflict, NotFound, Unavailable
 from serving.launch import logs, template
-from serving.launch.cluster import TIMEOUT_S, Cluster
+from serving.launch.base import Kind, Run, Watch, changes, check_name
+from serving.launch.cluster import RETRY_AFTER_S, TIMEOUT_S, Cluster
 from serving.launch.permissions import CREATE_JOBS, DELETE_JOBS, GET_TEMPLATE, LIST_EVENTS, LIST_JOBS, LIST_PODS
-from serving.launch.run import Run, described
+from serving.launch.run import described
 from serving.launch.template import RUN_LABEL
 
 Answer = TypeVar("Answer")
@@ -44,13 +45,14 @@ class Launcher:
         *,
         env: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        kind: Kind = "training",
     ) -> Run:
-        """Start ``command`` as run ``name``, which is the Job's name too.
+        """Start ``command`` as run ``name``, which is the Job's name too, from the template for ``kind``.
 
         Raises InvalidRequest (a name, command or variable that cannot be used), Conflict (the name is taken: a start
         that is repeated after a lost answer never starts a second Job) and Overloaded (a quota on Jobs).
         """
-        text, source = self._template()
+        text, source = self._template(kind)
         job = template.filled(
             template.parsed(text, source), source, name=name, command=command, env=env or {}, labels=labels or {}
         )
@@ -83,17 +85,12 @@ class Launcher:
 
     def changes(self, name: str) -> Iterator[Run]:
         """Run ``name`` whenever something about it has changed, until it has finished."""
-        last = None
-        while last is None or not last.finished:
-            run = self._patiently(lambda: self.status(name))
-            if run != last:
-                yield run
-            last = run
-            if not run.finished:
-                time.sleep(self._poll_s)
+        return changes(lambda: self._patiently(lambda: self.status(name)), self._poll_s)
 
-    def logs(self, name: str, *, follow: bool = False) -> Iterator[str]:
-        """The lines that the last attempt of run ``name`` wrote; with ``follow`` until it ends.
+    def logs(
+        self, name: str, *, follow: bool = False, tail: int | None = None, watch: Watch | None = None
+    ) -> Iterator[str]:
+        """The lines that the last attempt of run ``name`` wrote; with ``follow`` until it ends or ``watch`` closes.
 
         Raises NotFound, and Unavailable where nothing has been written yet.
         """
@@ -102,13 +99,17 @@ class Launcher:
             why = "its pods are gone" if run.finished else run.reason
             raise Unavailable(f"run {name!r} has no log: {why}")
         if not follow:
-            return logs.read(self._cluster, run.pod)
+            return logs.read(self._cluster, run.pod, tail)
 
         def ended() -> bool:
-            now = self._patiently(lambda: self.status(name))
+            try:
+                now = self._patiently(lambda: self.status(name))
+            except NotFound:
+                return True  # stopped, and its pod is about to follow
             return now.state != "running" or now.pod != run.pod
 
-        return logs.follow(self._cluster, run.pod, ended, pause_s=self._poll_s)
+        watch = watch or Watch()
+        return logs.follow(self._cluster, run.pod, ended, tail=tail, pause_s=self._poll_s, watch=watch)
 
     def stop(self, name: str) -> None:
         """Stop run ``name`` and forget it: its Job and pods are deleted, its files stay. Raises NotFound."""
@@ -122,8 +123,14 @@ class Launcher:
                 _request_timeout=TIMEOUT_S,
             )
 
-    def _template(self) -> tuple[str | None, str]:
-        """(job.yaml, where it comes from)."""
+    def ending(self, name: str) -> bool:
+        """Whether pods of run ``name``, whose Job is deleted, are still at work: they save what they have."""
+        check_name(name)
+        pods = self._pods_of(f"{RUN_LABEL}={name}")
+        return any(pod.status is None or pod.status.phase not in {"Succeeded", "Failed"} for pod in pods)
+
+    def _template(self, kind: Kind) -> tuple[str | None, str]:
+        """(text, where it comes from). A ConfigMap without a template for datasets has one for both."""
         if not self._config_map:
             raise ConfigurationError(
                 "no Job template is named: set KUBEVOICE_LAUNCH__TEMPLATE to the ConfigMap that the chart makes, "
@@ -141,10 +148,12 @@ class Launcher:
                 f"{source} does not exist; the chart makes it (training.enabled), KUBEVOICE_LAUNCH__TEMPLATE names it",
                 param="launch.template",
             ) from None
-        return (found.data or {}).get(template.KEY), source
+        texts = found.data or {}
+        key = template.DATASET_KEY if kind == "dataset" and template.DATASET_KEY in texts else template.KEY
+        return texts.get(key), f"{key} of {source}"
 
     def _job(self, name: str) -> client.V1Job:
-        template.check_name(name)
+        check_name(name)
         jobs = self._jobs_of(f"{RUN_LABEL}={name}")  # Jobs that are no runs are none of ours
         if not jobs:
             raise NotFound(f"there is no run {name!r} in namespace {self._cluster.namespace}", param="name")
@@ -182,10 +191,11 @@ class Launcher:
         while True:
             try:
                 return ask()
-            except Unavailable:
+            except Unavailable as error:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(self._poll_s)
+                wish = error.retry_after_s if error.retry_after_s > RETRY_AFTER_S else 0.0  # a flooded server's own
+                time.sleep(min(max(self._poll_s, wish), self._patience_s))
 
 
 def _run_label(metadata: client.V1ObjectMeta | None) -> str:

@@ -27,7 +27,7 @@ GET_TEMPLATE = Permission("", "configmaps", "get", ("start",), template_only=Tru
 CREATE_JOBS = Permission("batch", "jobs", "create", ("start",))
 LIST_JOBS = Permission("batch", "jobs", "list", ("runs", "status", "changes", "logs", "stop"))
 DELETE_JOBS = Permission("batch", "jobs", "delete", ("stop",))
-LIST_PODS = Permission("", "pods", "list", ("runs", "status", "changes", "logs"))
+LIST_PODS = Permission("", "pods", "list", ("runs", "status", "changes", "logs", "ending"))
 GET_LOGS = Permission("", "pods/log", "get", ("logs",))
 LIST_EVENTS = Permission("", "events", "list", ("status", "changes", "logs"))
 """Only events say that a quota holds a Job's pod back: the pod does not exist then."""

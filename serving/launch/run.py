@@ -4,39 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
 
 from kubernetes import client
 
-from serving.launch.attempt import Attempt, attempt, joined
-
-State = Literal["queued", "suspended", "running", "succeeded", "failed"]
+from serving.launch.attempt import Attempt, attempt
+from serving.launch.base import Run, State, joined
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run at one moment.
-
-    ``reason`` says why it waits, failed or starts again; empty where there is nothing to say. ``exit_code`` is that of
-    the last attempt that ended, None where there was none or nothing is left of it. ``pod`` is the last one whose
-    command has started. ``uid`` tells the Job from others that had its name.
-    """
-
-    name: str
-    state: State
-    reason: str
-    exit_code: int | None
-    pod: str | None
-    created_at: datetime
-    uid: str
-
-    @property
-    def finished(self) -> bool:
-        return self.state in {"succeeded", "failed"}
 
 
 def described(job: client.V1Job, pods: Sequence[client.V1Pod], warning: Callable[[str], str]) -> Run:

@@ -12,31 +12,31 @@ from kubernetes import client
 from pydantic import ValidationError
 
 from serving.errors import ConfigurationError, InvalidRequest
+from serving.launch.base import check_name
 
-KEY = "job.yaml"
+KEY, DATASET_KEY = "job.yaml", "dataset-job.yaml"
 CONTAINER = "training"
 RUN_LABEL = "kubevoice.io/run"
 
-NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 def parsed(text: str | None, source: str) -> dict[str, Any]:
-    """The template in ``text``, the key job.yaml of ``source``; raises ConfigurationError that names the field."""
+    """The template in ``text``, which is ``source``, "job.yaml of ..."; raises ConfigurationError with the field."""
     if not text:
-        raise ConfigurationError(f"{source} has no key {KEY}; the chart's has (training.enabled)")
+        raise ConfigurationError(f"there is no {source}; the chart makes it (training.enabled)")
     try:
         template = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{KEY} of {source} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(template, dict) or (template.get("apiVersion"), template.get("kind")) != ("batch/v1", "Job"):
-        raise ConfigurationError(f"{KEY} of {source} is not a Job of batch/v1")
+        raise ConfigurationError(f"{source} is not a Job of batch/v1")
     _validated(template, source)
     names = [container["name"] for container in _pod(template)["spec"]["containers"]]
     if CONTAINER not in names:
         raise ConfigurationError(
-            f"{KEY} of {source}: spec.template.spec.containers has none named {CONTAINER} (it has {', '.join(names)})"
+            f"{source}: spec.template.spec.containers has none named {CONTAINER} (it has {', '.join(names)})"
         )
     return template
 
@@ -69,16 +69,6 @@ def filled(
     return _validated(job, source)
 
 
-def check_name(name: str) -> None:
-    """Raises InvalidRequest unless Kubernetes takes ``name`` for a Job, its pods and a label."""
-    if not NAME.fullmatch(name):
-        raise InvalidRequest(
-            f"the name {name!r} cannot be used: write at most 63 lower-case letters, digits and hyphens, "
-            "with a letter or digit first and last",
-            param="name",
-        )
-
-
 def _check(name: str, command: Sequence[str], env: Mapping[str, str], labels: Mapping[str, str]) -> None:
     check_name(name)
     if not command or not command[0]:
@@ -108,7 +98,7 @@ def _validated(job: Mapping[str, Any], source: str) -> client.V1Job:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{KEY} of {source}: {field}: {first['msg']}") from None
+        raise ConfigurationError(f"{source}: {field}: {first['msg']}") from None
     if not (model.spec and model.spec.template.spec):
-        raise ConfigurationError(f"{KEY} of {source}: spec.template.spec is missing")
+        raise ConfigurationError(f"{source}: spec.template.spec is missing")
     return model

@@ -7,12 +7,14 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
-VERSIONS = ("torch", "transformers", "safetensors", "faiss-cpu")
+VERSIONS = ("torch", "transformers", "tokenizers", "safetensors", "faiss-cpu", "coqui-tts")
+UNUSED_AFTER = 24 * 3600  # seconds until what an older text built goes
 
 
 def cached(name: str, sources: Sequence[Path], build: Callable[[Path], object]) -> Path:
@@ -28,7 +30,15 @@ def cached(name: str, sources: Sequence[Path], build: Callable[[Path], object]) 
                 building.rename(target)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
+            _remove_unused(root, name)
+    os.utime(target)
     return target
+
+
+def _remove_unused(root: Path, name: str) -> None:
+    for other in root.glob(f"{name}-{'[0-9a-f]' * 16}"):
+        if other.stat().st_mtime < time.time() - UNUSED_AFTER:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _fingerprint(sources: Sequence[Path]) -> str:

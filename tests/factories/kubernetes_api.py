@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,39 @@ class KubernetesApi:
             reaction = reaction << part
 
     def refuse(self, what: str, status: int, message: str) -> None:
-        """Answer requests for ``what`` as the API server refuses one."""
-        self.answer(what, status, {"kind": "Status", "apiVersion": "v1", "message": message, "code": status})
+        """Answer requests for ``what`` as the API server refuses one; nothing is made or deleted."""
+        self.answer(what, status, self._refusal(status, message))
 
-    def add_template(self, text: str | None = None, name: str = TEMPLATE) -> None:
+    def fail_once(self, what: str, status: int, retry_after_s: int = 1, message: str = "not now") -> None:
+        """Refuse the next request for ``what`` only, and say when to come back."""
+        header = {"Retry-After": str(retry_after_s)}
+        _ = self.emulator[what][:1] ** 100 << status << header << self._refusal(status, message)
+
+    def _refusal(self, status: int, message: str) -> Callable[[Request], dict[str, Any]]:
+        def answer(request: Request) -> dict[str, Any]:
+            self._undo(request)
+            return {"kind": "Status", "apiVersion": "v1", "message": message, "code": status}
+
+        return answer
+
+    def _undo(self, request: Request) -> None:
+        """kmock makes and deletes objects before it asks what to answer."""
+        name = request.name or ((request.data or {}).get("metadata") or {}).get("name")
+        if name is None or request.resource is None:
+            return
+        key = (request.resource, request.namespace, str(name))
+        if key not in self.emulator.objects:
+            return
+        item = self.emulator.objects[key]
+        if request.method.value == "DELETE" and item.deleted:
+            item.create(item.last.raw)
+        elif request.method.value == "POST" and "uid" not in item.raw["metadata"]:
+            del self.emulator.objects[key]
+
+    def add_template(self, text: str | None = None, name: str = TEMPLATE, dataset: str | None = None) -> None:
         data = {"job.yaml": yaml.safe_dump(LOCAL_TEMPLATE) if text is None else text}
+        if dataset is not None:
+            data["dataset-job.yaml"] = dataset
         self._put(CONFIG_MAPS, name, {"data": data})
 
     def job(self, name: str) -> dict[str, Any]:

@@ -22,7 +22,11 @@ def test_the_files_are_those_of_a_release(tmp_path: Path) -> None:
 def test_a_seed_gives_the_same_model_and_another_seed_another(tmp_path: Path) -> None:
     cached = torch.load(cached_checkpoint() / "model.pth", mmap=True)["model"]
     same = torch.load(make_checkpoint(tmp_path / "same") / "model.pth")["model"]
-    assert all(torch.equal(cached[key], same[key]) for key in cached)
+    assert list(same) == list(cached)
+    for name, weight in cached.items():  # built by another process, whose kernels may round otherwise
+        torch.testing.assert_close(
+            same[name], weight, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
     assert (tmp_path / "same" / "vocab.json").read_bytes() == (cached_checkpoint() / "vocab.json").read_bytes()
     other = torch.load(make_checkpoint(tmp_path / "other", seed=1) / "model.pth")["model"]
     assert not torch.equal(cached["gpt.mel_head.weight"], other["gpt.mel_head.weight"])

@@ -6,24 +6,19 @@ They speak noise, but through every part of the real model; the vocabulary is tr
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.metadata
 import json
-import os
 import random
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.trainers import BpeTrainer
 
 from serving.engines.xtts.checkpoint import quiet_transformers
+from tests.factories.cache import cached
 
 Size = Literal["tiny", "full"]
 LANGUAGES = ["en", "es", "fr", "de", "it", "pt", "pl", "tr", "ru", "nl", "cs", "ar", "zh-cn", "hu", "ko", "ja", "hi"]
@@ -61,24 +56,11 @@ def make_checkpoint(directory: Path, size: Size = "tiny", *, seed: int = 0) -> P
     return directory
 
 
-def cached_checkpoint(size: Size = "tiny") -> Path:
+def cached_checkpoint(size: Size = "tiny", seed: int = 0) -> Path:
     """A checkpoint shared by all tests, workers and processes of this user; read-only by convention: copy to change."""
-    root = Path(tempfile.gettempdir()) / f"kubevoice-factories-{os.getuid()}"
-    target = root / f"xtts-{size}-{_fingerprint()}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if not target.exists():
-            building = Path(tempfile.mkdtemp(dir=root))
-            try:
-                make_checkpoint(building, size).rename(target)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return target
-
-
-def _fingerprint() -> str:
-    versions = [importlib.metadata.version(name) for name in ("torch", "coqui-tts", "transformers", "tokenizers")]
-    return hashlib.sha256("\n".join([Path(__file__).read_text(encoding="utf-8"), *versions]).encode()).hexdigest()[:16]
+    return cached(
+        f"xtts-{size}-{seed}", [Path(__file__)], lambda directory: make_checkpoint(directory, size, seed=seed)
+    )
 
 
 def _config(size: Size) -> dict[str, Any]:

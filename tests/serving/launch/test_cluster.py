@@ -114,6 +114,19 @@ def test_a_refusal_is_a_typed_error_with_the_servers_reason(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({"Retry-After": "7"}, 7), ({"Retry-After": "99999"}, 300), ({"Retry-After": "soon"}, 2)],
+)
+def test_a_flooded_api_server_says_when_to_come_back(
+    api: KubernetesApi, launcher: Launcher, header: dict[str, str], seconds: int
+) -> None:
+    api.answer(f"get {JOBS}", 429, header, {"kind": "Status", "message": "too many requests", "code": 429})
+    with pytest.raises(Unavailable, match="too many requests") as raised:
+        launcher.runs()
+    assert raised.value.retry_after_s == seconds
+
+
 @pytest.mark.parametrize("body", [b"<html>not this", b"", b"[1]", b"{}"])
 def test_what_is_not_kubernetes_is_said_to_be_none(api: KubernetesApi, launcher: Launcher, body: bytes) -> None:
     api.answer(f"get {JOBS}", 200, {"Content-Type": "application/json"}, body)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
 
-from serving.errors import Conflict, NotFound
+import pytest
+import yaml
+
+from serving.errors import ConfigurationError, Conflict, NotFound
 from serving.launch import Launcher
-from tests.factories.kubernetes_api import NAMESPACE, KubernetesApi
+from tests.factories.kubernetes_api import LOCAL_TEMPLATE, NAMESPACE, KubernetesApi
 
 COMMAND = ["python", "-m", "trainer", "--epochs", "3"]
 
@@ -25,6 +28,20 @@ def test_a_run_is_the_template_with_its_name_command_environment_and_labels(
         assert owner["metadata"]["labels"]["kubevoice.io/run"] == "alice-1"
         assert owner["metadata"]["labels"]["kubevoice.io/tenant"] == "acme"
     assert job["metadata"]["labels"]["app.kubernetes.io/instance"] == "voices"
+
+
+def test_a_dataset_has_a_template_of_its_own_where_there_is_one(api: KubernetesApi, launcher: Launcher) -> None:
+    launcher.start("one", COMMAND, kind="dataset")
+    own = copy.deepcopy(LOCAL_TEMPLATE)
+    own["spec"]["backoffLimit"] = 99
+    api.add_template(dataset=yaml.safe_dump(own))
+    launcher.start("two", COMMAND, kind="dataset")
+    launcher.start("three", COMMAND)
+    limits = [api.job(name)["spec"]["backoffLimit"] for name in ("one", "two", "three")]
+    assert limits == [LOCAL_TEMPLATE["spec"]["backoffLimit"], 99, LOCAL_TEMPLATE["spec"]["backoffLimit"]]
+    api.add_template(dataset="a: [")
+    with pytest.raises(ConfigurationError, match=r"dataset-job\.yaml of ConfigMap .* is not YAML"):
+        launcher.start("four", COMMAND, kind="dataset")
 
 
 def test_a_name_that_is_taken_starts_nothing(api: KubernetesApi, launcher: Launcher) -> None:
@@ -95,3 +112,12 @@ def test_a_job_that_is_no_run_is_left_alone(api: KubernetesApi, launcher: Launch
     with pytest.raises(NotFound):
         getattr(launcher, operation)("alice-1")
     assert api.job("alice-1")
+
+
+def test_a_stopped_run_is_ending_until_its_pods_have_saved(api: KubernetesApi, launcher: Launcher) -> None:
+    launcher.start("alice-1", COMMAND)
+    pod = api.add_pod("alice-1", "Running", {"running": {}})
+    launcher.stop("alice-1")
+    assert launcher.ending("alice-1")
+    api.set_pod(pod, "Failed", {"terminated": {"exitCode": 143}})
+    assert not launcher.ending("alice-1")

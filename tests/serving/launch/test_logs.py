@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from kmock import KubernetesObjectNotFoundError, Request
 
 from serving.errors import NotFound, Unavailable
-from serving.launch import Launcher, logs
+from serving.launch import Launcher, Watch, logs
 from tests.factories.kubernetes_api import KubernetesApi
 
 
@@ -44,6 +47,32 @@ def test_the_log_so_far_comes_line_by_line(api: KubernetesApi, launcher: Launche
 def test_bytes_that_are_no_text_do_no_harm(api: KubernetesApi, launcher: Launcher, pod: str) -> None:
     api.answer(path(pod), line(1, "x").replace(b"x", b"\xff"))
     assert list(launcher.logs("r")) == ["\N{REPLACEMENT CHARACTER}"]
+
+
+def test_the_cluster_is_asked_for_the_last_lines_alone_and_only_once(
+    api: KubernetesApi, launcher: Launcher, pod: str
+) -> None:
+    asked: list[Any] = []
+
+    def written(request: Request) -> bytes:
+        asked.append(request.params)
+        if len(asked) == 3:
+            finish(api, pod)
+        return line(8) + line(9)
+
+    api.answer(path(pod), written)
+    assert list(launcher.logs("r", tail=2)) == ["line 8", "line 9"]
+    assert list(launcher.logs("r", tail=2, follow=True)) == ["line 8", "line 9"]
+    assert [params.get("tailLines") for params in asked[:3]] == ["2", "2", None]
+
+
+def test_a_line_without_end_comes_in_parts(api: KubernetesApi, launcher: Launcher, pod: str) -> None:
+    bar = "99 % \r" * 50_000
+    api.answer(path(pod), line(1, bar) + line(2))
+    *parts, last = launcher.logs("r")
+    assert "".join(parts) == bar
+    assert len(parts) > 1
+    assert last == "line 2"
 
 
 def test_a_run_that_has_not_begun_has_no_log_and_says_why(launcher: Launcher) -> None:
@@ -127,3 +156,28 @@ def test_a_silent_connection_is_asked_anew(
     api.answer(path(pod), written)
     assert list(launcher.logs("r", follow=True)) == ["line 1", "line 2"]
     assert len(asked) >= 2
+
+
+def test_closing_the_watch_ends_a_log_that_is_silent(api: KubernetesApi, launcher: Launcher, pod: str) -> None:
+    async def written(_: Request) -> AsyncIterator[bytes]:
+        yield line(1)
+        await asyncio.sleep(30)
+
+    api.answer(path(pod), written)
+    watch = Watch()
+    lines = launcher.logs("r", follow=True, watch=watch)
+    assert next(lines) == "line 1"
+    threading.Timer(0.1, watch.close).start()
+    began = time.monotonic()
+    assert list(lines) == []
+    assert time.monotonic() - began < 20
+
+
+def test_a_followed_log_ends_when_the_run_is_stopped(api: KubernetesApi, launcher: Launcher, pod: str) -> None:
+    def written() -> bytes:
+        with suppress(KeyError):
+            del api.emulator.objects["batch/v1/jobs", "speech", "r"]
+        return line(1)
+
+    api.answer(path(pod), written)
+    assert list(launcher.logs("r", follow=True)) == ["line 1"]

@@ -142,6 +142,11 @@ def test_the_last_line_of_a_termination_message_is_told(api: KubernetesApi, laun
     assert after_failing(api, launcher, state).reason == "exit code 1: ValueError: no clips"
 
 
+def test_of_a_line_of_json_the_message_is_told(api: KubernetesApi, launcher: Launcher) -> None:
+    state = {"terminated": {"exitCode": 1, "message": '{"level": "ERROR", "message": "the volume is full"}\n'}}
+    assert after_failing(api, launcher, state).reason == "exit code 1: the volume is full"
+
+
 def test_memory_that_ran_out_names_the_limit(api: KubernetesApi, launcher: Launcher) -> None:
     run = after_failing(api, launcher, ended(137, "OOMKilled"))
     assert run.reason == "out of memory, exit code 137; its limit is 32Gi"

@@ -14,7 +14,7 @@ from serving.launch import Launcher
 from serving.launch.template import filled, parsed
 from tests.factories.kubernetes_api import LOCAL_TEMPLATE, KubernetesApi
 
-SOURCE = "ConfigMap x"
+SOURCE = "job.yaml of ConfigMap x"
 
 
 def job(**given: Any) -> dict[str, Any]:
@@ -98,8 +98,8 @@ CONTAINER = "spec.template.spec.containers.0"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "has no key job.yaml"),
-        ("", "has no key job.yaml"),
+        (None, "there is no job.yaml of"),
+        ("", "there is no job.yaml of"),
         ("a: [", "is not YAML"),
         ("- a", "is not a Job of batch/v1"),
         ("kind: CronJob\napiVersion: batch/v1", "is not a Job of batch/v1"),
