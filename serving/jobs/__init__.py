@@ -1,0 +1,1 @@
+"""Speaks jobs: no Ray, no HTTP."""
