@@ -6,6 +6,8 @@ import asyncio
 import logging
 import shutil
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, cast
 
 from fastapi import FastAPI
@@ -16,20 +18,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api import build_app
 from serving.api.context import Context
+from serving.api.launching import keep_in_sync
+from serving.deployments.admission import Gate
+from serving.deployments.background import Background
+from serving.deployments.database import open_database
+from serving.deployments.front import FrontDoor
 from serving.deployments.metrics import RayMetrics
+from serving.deployments.refusing import Refusals
 from serving.deployments.remote import RemoteSpeech
 from serving.deployments.remote_conversion import RemoteConverter
 from serving.engines.conversion import VoiceConverter
 from serving.engines.rvc.absent import AbsentConverter
 from serving.errors import KubevoiceError, Unavailable
+from serving.jobs.telling import WebhookLoop
+from serving.launch import RunLauncher, open_launcher
 from serving.logs import configure_logging
 from serving.metrics import REPLICA_ALIVE, VOLUME_FREE, VOLUME_SIZE, Metrics
 from serving.selection import conversion_fault
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, with_secrets
+from serving.store.audit import AuditStore
 from serving.store.database import Database
+from serving.store.job_queue import JobQueue
+from serving.store.jobs import JobStore
 from serving.store.models import ModelStore
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
+from serving.store.webhooks import WebhookQueue
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +73,46 @@ class IngressReplica:
     """Opens the store and builds the application around the handles of speech and, if it is served, conversion."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, speech: DeploymentHandle[Any], settings: Settings, conversion: DeploymentHandle[Any] | None = None
+        self,
+        speech: DeploymentHandle[Any],
+        settings: Settings,
+        conversion: DeploymentHandle[Any] | None = None,
+        _jobs: DeploymentHandle[Any] | None = None,  # nobody calls it: jobs pass through the database
     ) -> None:
+        self._background = Background()  # first: what there is is closed also where the rest cannot be begun
+        self._telling: WebhookLoop | None = None
+        settings = with_secrets(settings)
         configure_logging(settings.log)
         volume = Volume(settings.data)
         volume.create()
-        url = (
-            settings.database.url or load_settings().database.url
-        )  # see serving.app: the environment's is not handed on
-        database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
-        database.migrate()
-        engine = RemoteSpeech(speech, settings.limits.queued_per_ingress)
+        database = open_database(settings)
+        limits = settings.limits
+        gate = Gate(limits.queued_per_ingress, limits.ongoing_per_replica, limits.max_wait_s)
+        engine = RemoteSpeech(speech, gate)
         metrics = RayMetrics()
         converter = _converter(conversion, settings, volume)
-        self._app = build_app(engine, VoiceStore(volume, database), settings, metrics, converter)
-        self._tasks = [asyncio.create_task(_sweep(volume)), asyncio.create_task(_report(volume, metrics))]
+        launcher = _launcher(settings)
+        self._app = build_app(engine, VoiceStore(volume, database), settings, metrics, converter, launcher)
+        FrontDoor.refusals = Refusals(self._app)
+        keep = timedelta(hours=settings.jobs.retention_hours)
+        audit, kept = AuditStore(database), timedelta(days=settings.auth.audit_days)
+        sweeping = _sweep(volume, JobStore(volume, database), keep, lambda: audit.sweep(kept))
+        self._background.start(sweeping, _report(volume, metrics))
+        training = self._app.state.context.training
+        if not isinstance(training, KubevoiceError):
+            self._background.start(keep_in_sync(training))
+        if not settings.jobs.workers:
+            self._telling = await _left_alone(volume, database, metrics, settings)
+            self._background.start(_kept_going(self._telling))
+
+    async def __del__(self) -> None:
+        """Ray Serve awaits it when the replica stops in order."""
+        await self._background.close()
+        if self._telling is not None:
+            await self._telling.close()
+        if hasattr(self, "_app"):  # else the start failed before it
+            context: Context = self._app.state.context
+            await context.denials.flush()
 
     async def __serve_build_asgi_app__(self) -> AsgiShell:
         return AsgiShell(self._app)
@@ -92,6 +131,35 @@ def _converter(handle: DeploymentHandle[Any] | None, settings: Settings, volume:
     return AbsentConverter(fault or Unavailable("voice conversion got its weights after the start; start again", 60))
 
 
+def _launcher(settings: Settings) -> RunLauncher | KubevoiceError:
+    """What runs training, or why nothing does: that must not keep a server from speaking."""
+    try:
+        return open_launcher(settings)
+    except KubevoiceError as error:
+        logger.warning("training is not served: %s", error)
+        return error
+
+
+async def _left_alone(volume: Volume, database: Database, metrics: Metrics, settings: Settings) -> WebhookLoop:
+    """Where no worker is: what delivers the messages of jobs that have ended, or are cancelled now."""
+    left = await asyncio.to_thread(JobQueue(volume, database).left)
+    if left:
+        logger.warning("%d texts of jobs wait and nobody speaks them: jobs.workers is 0; set it to 1 or more", left)
+    telling = WebhookLoop(WebhookQueue(database), metrics, private=settings.jobs.webhook_private)
+    telling.start()
+    return telling
+
+
+async def _kept_going(telling: WebhookLoop) -> None:
+    """Begin delivery anew where a bug has ended it: no reason to replace a replica that answers requests."""
+    while True:
+        await asyncio.sleep(REPORT_PERIOD_S)
+        if (failure := telling.failure) is not None:
+            logger.error("the delivery of webhooks has ended and begins anew", exc_info=failure)
+            await telling.close()
+            telling.start()
+
+
 async def _report(volume: Volume, metrics: Metrics) -> None:
     """How full the volume is, and that this replica lives."""
     while True:
@@ -106,13 +174,18 @@ async def _report(volume: Volume, metrics: Metrics) -> None:
         await asyncio.sleep(REPORT_PERIOD_S)
 
 
-async def _sweep(volume: Volume) -> None:
-    """Give back the space of what was deleted, and of what a killed process left half-written."""
+async def _sweep(volume: Volume, jobs: JobStore, keep: timedelta, forget: Callable[[], object]) -> None:
+    """Give back the space of old jobs, of what was deleted and of what a killed process left half-written.
+
+    ``forget`` drops what the audit log has kept for long enough.
+    """
     while True:
         try:
             await asyncio.to_thread(volume.sweep, KEEP_DELETED_S)
+            await asyncio.to_thread(jobs.sweep, keep)
+            await asyncio.to_thread(forget)
         except KubevoiceError as error:
-            logger.warning("the volume could not be swept: %s", error)
+            logger.warning("the volume or its jobs could not be swept: %s", error)
         await asyncio.sleep(SWEEP_PERIOD_S)
 
 

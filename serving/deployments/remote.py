@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, cast
 
 from ray import serve
@@ -16,6 +16,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
+from serving.deployments.admission import Gate, too_many
+from serving.deployments.alive import Heard
 from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, SpeechService, Voice
 from serving.engines.pace import estimated_s
 from serving.engines.text import split_text
@@ -37,15 +39,14 @@ HEARD_LATELY_S = 5.0
 class RemoteSpeech(SpeechService):
     """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours.
 
-    At most ``waiting_limit`` requests wait for their first audio; more are refused. Once begun, a request is never
+    ``gate`` says how many requests may wait for their first audio; more are refused. Once begun, a request is never
     refused: its further pieces take their turn.
     """
 
-    def __init__(self, handle: DeploymentHandle[Any], waiting_limit: int) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], gate: Gate) -> None:
         self._handle = handle
-        self._waiting_limit = waiting_limit
+        self._gate = gate
         self._asleep = False
-        self._waiting = 0
         self._heard = -math.inf
         self._info: EngineInfo | None = None
 
@@ -53,7 +54,7 @@ class RemoteSpeech(SpeechService):
         """What the replicas say; while there is none, what they said last. Starts one if nothing is known."""
         with translated_errors():
             try:
-                self._info = (await ask(self._handle, "info"))[0]
+                self._info = common(await ask(self._handle, "info"))
             except DeploymentUnavailableError:
                 if self._info is None:
                     self._info = await self._handle.info.remote()
@@ -62,6 +63,10 @@ class RemoteSpeech(SpeechService):
     async def prepare(self, voice: Voice) -> None:
         with translated_errors():
             await self._handle.prepare.remote(voice)
+
+    async def similarity(self, voice: Voice) -> float | None:
+        with translated_errors():
+            return cast("float | None", await self._handle.similarity.remote(voice))
 
     async def check(self) -> None:
         """Ready when audio has just come from a replica, else when a replica says so, or when none is needed now."""
@@ -75,12 +80,22 @@ class RemoteSpeech(SpeechService):
     def asleep(self) -> bool:
         return self._asleep
 
+    def refusal(self) -> Overloaded | None:
+        return self._gate.refusal("speech")
+
+    def entering(self) -> AbstractContextManager[Overloaded | None]:
+        return self._gate.entering("speech")
+
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
+        if (
+            self._info is not None and request.revision is None
+        ):  # a text that is begun with a model ends with it, see SwappingEngine
+            request = dataclasses.replace(request, revision=self._info.revision)
         pieces = [_Piece(self._handle, part) for part in split_request(request)]
         runs_out = time.monotonic() + (request.heard_in_s or 0.0)  # the listener, who plays what comes at once
         try:
             for index, piece in enumerate(pieces):
-                with self._admitted() if index == 0 else nullcontext():
+                with self._gate.waiting("speech") if index == 0 else nullcontext():
                     chunk = await piece.first(runs_out if index else None)
                 while chunk is not None:
                     self._heard = time.monotonic()
@@ -93,16 +108,6 @@ class RemoteSpeech(SpeechService):
             for piece in pieces:
                 piece.cancel()
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._waiting >= self._waiting_limit:
-            raise too_many("speech")
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
 
 async def ask(handle: DeploymentHandle[Any], method: str) -> list[Any]:
     """The answers of the replicas that have one. It goes past the calls that wait, so a busy deployment answers.
@@ -114,6 +119,13 @@ async def ask(handle: DeploymentHandle[Any], method: str) -> list[Any]:
     if not good:
         raise answers[0]
     return good
+
+
+def common(answers: list[EngineInfo]) -> EngineInfo:
+    """What can be said of all replicas: while a revision is taken up, the one that all had, and the presets of both."""
+    slowest = next((answer for answer in answers if answer.pending is not None), answers[0])
+    presets = tuple(name for name in slowest.presets if all(name in answer.presets for answer in answers))
+    return dataclasses.replace(slowest, presets=presets or slowest.presets)
 
 
 async def asleep_or_ready(handle: DeploymentHandle[Any]) -> bool:
@@ -144,10 +156,12 @@ class _Piece:
     """One call of the deployment."""
 
     def __init__(self, handle: DeploymentHandle[Any], request: SpeechRequest) -> None:
-        self._handle = handle.options(stream=True)
+        # By gRPC, which Serve's replicas speak among themselves: half the work of an object reference for each chunk.
+        self._handle = handle.options(stream=True, _by_reference=False, response_serialization="pickle")
         self._request = request
         self._heard_at: float | None = None
         self._call: DeploymentResponseGenerator[Any] | None = None
+        self._heard: Heard | None = None
 
     @property
     def estimated_s(self) -> float:
@@ -162,6 +176,7 @@ class _Piece:
             request = dataclasses.replace(request, heard_in_s=max(0.0, heard_at - time.monotonic()))
         call = self._handle.stream.remote(request, request_id.get())
         self._call = cast("DeploymentResponseGenerator[Any]", call)
+        self._heard = Heard(self._call)
 
     def cancel(self) -> None:
         """Stop the replica's work on this piece; nothing happens if it has ended."""
@@ -177,6 +192,7 @@ class _Piece:
                 return await self._advance()
             except RayActorError:
                 logger.warning("a speech replica died before its first chunk; trying another")
+                self.cancel()  # it may live, and only be out of reach
                 self._call = None
                 self.start(self._heard_at)
                 return await self._advance()
@@ -187,8 +203,8 @@ class _Piece:
             return await self._advance()
 
     async def _advance(self) -> SpeechChunk | None:
-        assert self._call is not None
-        return await anext(self._call, None)
+        assert self._heard is not None
+        return await self._heard.next()
 
 
 def split_request(request: SpeechRequest) -> list[SpeechRequest]:
@@ -222,11 +238,6 @@ def _pack(sentences: list[str]) -> Iterator[str]:
         yield packed
 
 
-def too_many(what: str) -> Overloaded:
-    """A refusal for now."""
-    return Overloaded(f"all {what} replicas are busy and the queue is full; try again shortly", 1)
-
-
 @contextmanager
 def translated_errors(what: str = "speech") -> Iterator[None]:
     """Ray's errors as the ones of ``serving.errors``; ``what`` is what the replicas make."""
@@ -242,4 +253,8 @@ def translated_errors(what: str = "speech") -> Iterator[None]:
             raise cause from None
         raise EngineError(f"the engine failed: {type(cause).__name__}: {cause}") from error
     except RayActorError as error:
-        raise EngineError(f"the {what} replica died at its work; try again") from error
+        raise EngineError(f"the {what} replica died at its work; try again", code="replica_died") from error
+    except KubevoiceError:
+        raise
+    except Exception as error:  # a call by gRPC raises what the replica raised, as it is
+        raise EngineError(f"the engine failed: {type(error).__name__}: {error}") from error

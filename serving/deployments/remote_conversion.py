@@ -14,7 +14,8 @@ from typing import Any, cast
 from ray.exceptions import RayActorError
 from ray.serve.handle import DeploymentHandle
 
-from serving.deployments.remote import HEARD_LATELY_S, asleep_or_ready, too_many, translated_errors
+from serving.deployments.admission import too_many
+from serving.deployments.remote import HEARD_LATELY_S, asleep_or_ready, translated_errors
 from serving.engines.base import Pcm
 from serving.engines.conversion import ConversionOptions, ConversionVoice, ConversionVoiceFacts, VoiceConverter
 from serving.engines.rvc.windows import Window

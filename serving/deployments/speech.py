@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import cast
@@ -10,7 +11,12 @@ from typing import cast
 from ray import serve
 from ray.serve import Deployment
 
+from serving.deployments.alive import with_signs
+from serving.deployments.background import Background
+from serving.deployments.gathering import gathered
 from serving.deployments.metrics import RayMetrics
+from serving.deployments.reload import Reloader
+from serving.deployments.swapping import SwappingEngine
 from serving.engines.base import EngineInfo, EngineStats, SpeechChunk, SpeechRequest, Voice
 from serving.logs import configure_logging, request_id
 from serving.metrics import (
@@ -33,33 +39,47 @@ from serving.store.volume import Volume
 
 STATS_PERIOD_S = 1.0
 
+FORGET_PERIOD_S = 30.0
+"""Time between two looks for voices that were deleted: what is known of them leaves memory."""
+
+logger = logging.getLogger(__name__)
+
 
 class SpeechReplica:
-    """Loads the engine, proves that it speaks, and streams."""
+    """Loads the engine, proves that it computes, streams, and takes up the revisions that are promoted."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
+        self._background = Background()  # first: it is closed also where the rest cannot be begun
         configure_logging(settings.log)
         self._metrics = RayMetrics()
+        settings = with_visible_device(settings)
         models = ModelStore(Volume(settings.data))
         name = choose_engine(settings, models).engine
         began = time.perf_counter()
         try:
-            self._engine = await asyncio.to_thread(open_engine, with_visible_device(settings), models)
-            await self._engine.check()
+            engine = await asyncio.to_thread(open_engine, settings, models)
+            await engine.check()
         except BaseException:
             self._metrics.add(MODEL_LOADS, engine=name, outcome="failed")
             raise
         self._metrics.add(MODEL_LOADS, engine=name, outcome="loaded")
         self._metrics.observe(MODEL_LOAD_SECONDS, time.perf_counter() - began, engine=name)
-        self._info = await self._engine.info()
-        self._reporter = asyncio.create_task(self._report(name.capitalize()))
+        self._engine = SwappingEngine(engine, await engine.info())
+        self._background.start(self._report(name.capitalize()), self._forget())
+        if name == "xtts":  # espeak goes on although weights appear: the deployment's resources were chosen for it
+            reloader = Reloader(settings, models, self._engine, self._metrics)
+            self._background.start(reloader.run())
+
+    async def __del__(self) -> None:
+        """Ray Serve awaits it when the replica stops in order."""
+        await self._background.close()
 
     async def stream(
         self, request: SpeechRequest, request_token: str | None = None
-    ) -> AsyncGenerator[SpeechChunk, None]:
-        """One utterance; ``request_token`` is the caller's request id, for the log."""
+    ) -> AsyncGenerator[SpeechChunk | None, None]:
+        """One utterance, and signs of life; ``request_token`` is the caller's request id, for the log."""
         request_id.set(request_token)
-        chunks = self._engine.stream(request)
+        chunks = with_signs(gathered(self._engine.stream(request), request.heard_in_s or 0.0))
         try:
             async for chunk in chunks:
                 yield chunk
@@ -72,6 +92,9 @@ class SpeechReplica:
     async def prepare(self, voice: Voice) -> None:
         await self._engine.prepare(voice)
 
+    async def similarity(self, voice: Voice) -> float | None:
+        return await self._engine.similarity(voice)
+
     async def check(self) -> None:
         await self._engine.check()
 
@@ -79,11 +102,19 @@ class SpeechReplica:
         """Ray Serve's probe: three failures in a row replace this replica."""
         await self._engine.check()
 
+    async def _forget(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_PERIOD_S)
+            try:
+                await self._engine.forget_deleted()
+            except Exception:
+                logger.exception("what is known of deleted voices could not be dropped")
+
     async def _report(self, deployment: str) -> None:
         while True:
             self._metrics.set(REPLICA_ALIVE, time.time(), deployment=deployment)
             for metric, value in readings(self._engine.stats()).items():
-                self._metrics.set(metric, value, model=self._info.model)
+                self._metrics.set(metric, value, model=self._engine.model)
             await asyncio.sleep(STATS_PERIOD_S)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serving.deployments.conversion import with_visible_device
-from serving.settings import RvcReplicaSettings, RvcSettings, Settings
+from serving.settings import Settings
+from serving.settings_groups import RvcReplicaSettings, RvcSettings
 
 
 @pytest.mark.parametrize(

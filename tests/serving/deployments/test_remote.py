@@ -21,20 +21,23 @@ from ray.serve.schema import (  # type: ignore[attr-defined]
     ServeStatus,
 )
 
+from serving.deployments.admission import Gate
 from serving.deployments.remote import (
     SEED_STRIDE,
     SEGMENT_CHARS,
     RemoteSpeech,
+    common,
     scaled_to_zero,
     split_request,
     translated_errors,
 )
-from serving.engines.base import SpeechChunk, SpeechRequest, Voice
+from serving.engines.base import EngineInfo, PendingRevision, SpeechChunk, SpeechRequest, Voice
 from serving.errors import EngineError, InvalidRequest, Overloaded
 
 TEXT = " ".join(f"This is sentence number {index}." for index in range(60))
 
 
+INFO = EngineInfo("xtts", "xtts_v2", "r1", 24000, ("en",), ("Ada", "Carl"), True, "cpu")
 WORD = "x" * 395 + "."
 
 
@@ -88,6 +91,7 @@ class ScriptedHandle:
         self.calls = list(calls)
         self.sent: list[str] = []
         self.heard_in_s: list[float | None] = []
+        self.revisions: list[str | None] = []
         self.stream = self
 
     def options(self, **_: object) -> ScriptedHandle:
@@ -96,6 +100,7 @@ class ScriptedHandle:
     def remote(self, piece: SpeechRequest, _token: str | None) -> ScriptedCall:
         self.sent.append(piece.text)
         self.heard_in_s.append(piece.heard_in_s)
+        self.revisions.append(piece.revision)
         return self.calls[len(self.sent) - 1]
 
 
@@ -104,7 +109,7 @@ def chunk(seconds: float = 0.0005) -> SpeechChunk:
 
 
 def stream(handle: ScriptedHandle, text: str = "One.") -> AsyncGenerator[SpeechChunk, None]:
-    return RemoteSpeech(handle, 2).stream(request(text))  # type: ignore[arg-type]
+    return RemoteSpeech(handle, Gate(2)).stream(request(text))  # type: ignore[arg-type]
 
 
 async def test_a_replica_that_dies_before_its_first_chunk_is_replaced() -> None:
@@ -153,6 +158,15 @@ def test_an_engine_bug_is_an_engine_error_without_a_trace() -> None:
     assert "trace" not in str(failure.value)
 
 
+def test_what_a_call_by_grpc_raises_as_it_is_becomes_the_same_errors() -> None:
+    with pytest.raises(EngineError, match="ValueError: boom"), translated_errors():
+        raise ValueError("boom")
+    with pytest.raises(InvalidRequest, match="not spoken"), translated_errors():
+        raise InvalidRequest("language 'xx' is not spoken", param="language")
+    with pytest.raises(asyncio.CancelledError), translated_errors():
+        raise asyncio.CancelledError
+
+
 def test_a_full_queue_is_overload() -> None:
     with pytest.raises(Overloaded), translated_errors():
         raise BackPressureError(num_queued_requests=3, max_queued_requests=3)
@@ -190,7 +204,7 @@ class HeldCall(ScriptedCall):
 
 async def test_a_request_too_many_waiting_is_refused_until_one_is_heard() -> None:
     held = HeldCall(chunk(), chunk())
-    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), 1)  # type: ignore[arg-type]
+    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), Gate(1))  # type: ignore[arg-type]
     waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -203,7 +217,7 @@ async def test_a_request_too_many_waiting_is_refused_until_one_is_heard() -> Non
 async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
     held = HeldCall(chunk())
     pieces = [ScriptedCall(chunk(), chunk()) for _ in range(10)]
-    remote = RemoteSpeech(ScriptedHandle(*pieces[:2], held, *pieces[2:]), 1)  # type: ignore[arg-type]
+    remote = RemoteSpeech(ScriptedHandle(*pieces[:2], held, *pieces[2:]), Gate(1))  # type: ignore[arg-type]
     begun = remote.stream(request(TEXT))
     await anext(begun)
     await anext(begun)
@@ -250,7 +264,7 @@ async def test_a_listener_who_has_waited_for_the_audio_has_no_more_to_hear_than_
 async def test_the_rest_of_a_text_stays_the_rest_of_a_text_in_pieces() -> None:
     handle = ScriptedHandle(*(ScriptedCall(chunk(1.0)) for _ in range(2)))
     rest = dataclasses.replace(request("\n".join([WORD, WORD])), heard_in_s=9.0)
-    assert [piece async for piece in RemoteSpeech(handle, 2).stream(rest)]  # type: ignore[arg-type]
+    assert [piece async for piece in RemoteSpeech(handle, Gate(2)).stream(rest)]  # type: ignore[arg-type]
     assert handle.heard_in_s == [9.0, pytest.approx(9.0 + len(WORD) * 0.07, abs=0.5)]
 
 
@@ -288,3 +302,26 @@ def test_a_deployment_that_rests_is_told_from_one_that_cannot_start(
 ) -> None:
     monkeypatch.setattr(serve, "status", lambda: status)
     assert scaled_to_zero("kubevoice", "Xtts") is rests
+
+
+async def test_all_pieces_of_a_text_are_for_the_revision_that_was_known_when_it_began() -> None:
+    handle = ScriptedHandle(*(ScriptedCall(chunk()) for _ in range(10)))
+    remote = RemoteSpeech(handle, Gate(64))  # type: ignore[arg-type]
+    remote._info = INFO
+    begun = remote.stream(request())
+    await anext(begun)
+    remote._info = dataclasses.replace(INFO, revision="r2")
+    assert len([piece async for piece in begun]) > 1
+    assert set(handle.revisions) == {"r1"}
+    await anext(remote.stream(request()))
+    assert handle.revisions[-1] == "r2"
+
+
+def test_while_replicas_differ_what_is_said_is_true_of_all_of_them() -> None:
+    behind = dataclasses.replace(INFO, presets=("Ada", "Carl"), pending=PendingRevision("r2", "loading"))
+    ahead = dataclasses.replace(INFO, revision="r2", presets=("Dora", "Ada"))
+    for answers in ([behind, ahead], [ahead, behind], [ahead, behind, ahead]):
+        assert common(answers) == dataclasses.replace(behind, presets=("Ada",))
+    assert common([ahead, ahead]) == ahead
+    strangers = dataclasses.replace(ahead, presets=("Dora",))
+    assert common([behind, strangers]) == behind

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serving.deployments.speech import with_visible_device
-from serving.settings import ReplicaSettings, Settings, XttsSettings
+from serving.settings import Settings
+from serving.settings_groups import ReplicaSettings, XttsSettings
 
 
 @pytest.mark.parametrize(

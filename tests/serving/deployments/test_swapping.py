@@ -1,0 +1,129 @@
+"""A model is exchanged while it speaks, with two real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.deployments import swapping
+from serving.deployments.swapping import SwappingEngine
+from serving.engines.base import Pcm, SpeechEngine
+from serving.engines.xtts import XttsEngine
+from serving.errors import NotFound, Unavailable
+from tests.serving.deployments.revisions import LONG, NEW_PRESET, SHORT, checkpoint, heard, open_tiny, request
+
+TOLERANCE = 1e-4
+"""What else is decoded at the same time changes the sizes of matrix products, and so the last digits."""
+
+
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: checkpoint(name, tmp_path_factory.mktemp(name)) for name in ("r1", "r2")}
+
+
+@pytest.fixture
+async def swap(directories: dict[str, Path]) -> AsyncIterator[SwappingEngine]:
+    """Speaks with r1."""
+    engine = open_tiny(directories["r1"], "r1")
+    swap = SwappingEngine(engine, await engine.info())
+    yield swap
+    await swap.close()
+
+
+@pytest.fixture
+async def r2(directories: dict[str, Path]) -> AsyncIterator[XttsEngine]:
+    engine = open_tiny(directories["r2"], "r2")
+    yield engine
+    await engine.close()
+
+
+def same(one: Pcm, other: Pcm) -> bool:
+    return len(one) == len(other) and bool(np.abs(one - other).max() <= TOLERANCE)
+
+
+async def closed(engine: SpeechEngine) -> bool:
+    try:
+        await engine.check()
+    except Unavailable:
+        return True
+    return False
+
+
+async def test_a_request_in_progress_ends_with_the_model_it_began_with_and_a_new_one_has_the_new_one(
+    swap: SwappingEngine, r2: XttsEngine
+) -> None:
+    old = await heard(swap, request(LONG))
+    new = await heard(r2, request(SHORT))
+    assert not same(new, await heard(swap, request(SHORT)))
+    begun = swap.stream(request(LONG))
+    pieces = [(await anext(begun)).pcm]
+    await swap.swap(r2)
+    beside = asyncio.create_task(heard(swap, request(SHORT)))
+    pieces += [chunk.pcm async for chunk in begun]
+    assert same(np.concatenate(pieces), old)
+    assert same(await beside, new)
+    assert (await swap.info()).revision == swap.revision == "r2"
+
+
+async def test_the_engine_of_before_is_closed_when_its_last_listener_has_gone(
+    swap: SwappingEngine, r2: XttsEngine
+) -> None:
+    old = swap._now.engine
+    begun = swap.stream(request(LONG))
+    await anext(begun)
+    await swap.swap(r2)
+    assert not await swap.tidy(at_once=True)
+    assert not await closed(old)
+    assert (swap.stats().active, swap.stats().slots) == (1, 8)
+    await begun.aclose()
+    assert not await swap.tidy()  # the next piece of its text may come
+    assert await swap.tidy(at_once=True)
+    assert await closed(old)
+    assert swap.stats().slots == 4
+    await swap.check()
+
+
+async def test_it_is_closed_after_a_time_in_which_nothing_came(
+    swap: SwappingEngine, r2: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await swap.swap(r2)
+    monkeypatch.setattr(swapping, "LINGER_S", 0.0)
+    assert await swap.tidy()
+    assert await swap.tidy()
+
+
+async def test_the_rest_of_a_text_goes_to_the_model_that_began_it(
+    swap: SwappingEngine, r2: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await heard(swap, request(SHORT))
+    monkeypatch.setattr(swapping, "STALE_S", 0.0)
+    await swap.swap(r2)
+    assert same(await heard(swap, request(SHORT, revision="r1", heard_in_s=2.0)), old)
+    assert not same(await heard(swap, request(SHORT, revision="r1")), old)
+    await swap.tidy(at_once=True)
+    assert len(await heard(swap, request(SHORT, revision="r1", heard_in_s=2.0)))
+
+
+async def test_callers_that_do_not_know_of_the_exchange_yet_find_the_presets_that_they_know(
+    swap: SwappingEngine, r2: XttsEngine
+) -> None:
+    await swap.swap(r2)
+    assert len(await heard(swap, request(SHORT, "Carl", revision="r1")))
+    assert len(await heard(swap, request(SHORT, NEW_PRESET)))
+    with pytest.raises(NotFound):
+        await heard(swap, request(SHORT, "Carl"))
+
+
+async def test_a_rollback_takes_the_engine_that_is_still_there(swap: SwappingEngine, r2: XttsEngine) -> None:
+    old = await heard(swap, request(SHORT))
+    assert not swap.swap_back("r1")
+    await swap.swap(r2)
+    assert not swap.swap_back("r3")
+    assert swap.swap_back("r1")
+    assert same(await heard(swap, request(SHORT)), old)
+    assert await swap.tidy(at_once=True)
+    assert await closed(r2)
