@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from serving.api.caller import tenant
 from serving.api.context import Context, Ctx
 from serving.api.conversion_schemas import (
     ConversionModelCard,
@@ -20,7 +21,6 @@ from serving.api.conversion_schemas import (
 )
 from serving.api.uploads import FORM, Form, uploaded
 from serving.errors import InvalidRequest, NotFound
-from serving.selection import DEFAULT_TENANT
 from serving.store.conversion_facts import clean_model_name
 from serving.store.conversion_models import ConversionModel
 
@@ -56,20 +56,20 @@ async def create_conversion_model(request: Request, context: Ctx) -> ConversionM
 @router.get("/v1/conversion-models")
 async def list_conversion_models(context: Ctx) -> ConversionModelList:
     """Every conversion model, oldest first."""
-    models = await asyncio.to_thread(context.conversion_models.list, DEFAULT_TENANT)
+    models = await asyncio.to_thread(context.conversion_models.list, tenant())
     return ConversionModelList(data=[_card(model) for model in models])
 
 
 @router.get("/v1/conversion-models/{model}")
 async def get_conversion_model(model: str, context: Ctx) -> ConversionModelCard:
     """One of the list, by id or name."""
-    return _card(await asyncio.to_thread(context.conversion_models.get, DEFAULT_TENANT, model))
+    return _card(await asyncio.to_thread(context.conversion_models.get, tenant(), model))
 
 
 @router.delete("/v1/conversion-models/{model}")
 async def delete_conversion_model(model: str, context: Ctx) -> DeletedConversionModel:
     """Delete a conversion model, by id or name; conversions in progress may finish."""
-    return DeletedConversionModel(id=await asyncio.to_thread(context.conversion_models.delete, DEFAULT_TENANT, model))
+    return DeletedConversionModel(id=await asyncio.to_thread(context.conversion_models.delete, tenant(), model))
 
 
 def _name(form: Form) -> str:
@@ -97,7 +97,7 @@ async def _added(name: str, weights: Path, index: Path | None, context: Context)
         return asyncio.run_coroutine_threadsafe(ingest(directory), loop).result()
 
     adding = asyncio.create_task(
-        asyncio.to_thread(context.conversion_models.add, tenant=DEFAULT_TENANT, name=name, fill=fill)
+        asyncio.to_thread(context.conversion_models.add, tenant=tenant(), name=name, fill=fill)
     )
     try:
         return await asyncio.shield(adding)

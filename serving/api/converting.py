@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.api.caller import tenant
 from serving.api.context import Context
 from serving.api.conversion_schemas import LOWEST_RATE, ConversionFields
 from serving.audio.encode import FORMATS
@@ -21,7 +22,6 @@ from serving.engines.conversion import ConversionOptions, ConversionVoice, Conve
 from serving.engines.rvc.stream import convert_stream
 from serving.engines.rvc.windows import Window
 from serving.errors import InvalidRequest, NotFound, RequestError
-from serving.selection import DEFAULT_TENANT
 from serving.store.conversion_models import ConversionModel
 
 
@@ -43,7 +43,7 @@ async def conversion_of(
     ``audio_format`` does not take.
     """
     try:
-        model = await asyncio.to_thread(context.conversion_models.get, DEFAULT_TENANT, fields.model)
+        model = await asyncio.to_thread(context.conversion_models.get, tenant(), fields.model)
     except NotFound as error:
         raise NotFound(error.message, f"{param}model", error.code) from None
     if fields.speaker >= model.speakers:
@@ -88,8 +88,11 @@ async def converted(
     seed: int,
     *,
     param: str = "",
+    whole: bool = False,
 ) -> AsyncGenerator[SpeechChunk, None]:
     """``recording`` converted; its usage and its cut sentences are carried along, and it is closed at the end.
+
+    ``whole``: it is there, and its result is waited for; see ``convert_stream``.
 
     Raises what the converter and the recording raise: what has not been converted is never given away.
     """
@@ -100,7 +103,7 @@ async def converted(
     async with aclosing(recording):
         said = heard.listen(recording)
         converter = _Naming(context.converter, param)
-        stream = convert_stream(converter, said, voice, conversion.options, seed)
+        stream = convert_stream(converter, said, voice, conversion.options, seed, whole=whole)
         async with aclosing(said), aclosing(stream):
             async for chunk in stream:
                 yield result.chunk(chunk.pcm)

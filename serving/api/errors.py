@@ -1,4 +1,6 @@
-"""Every error as OpenAI's JSON: ``{"error": {"message", "type", "param", "code"}}``. The one place that maps them."""
+"""Every error as JSON: OpenAI's ``{"error": {"message", "type", "param", "code"}}``, and below ``/elevenlabs`` that
+API's ``{"detail": ...}``. The one place that maps them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from serving.api.context import Context
-from serving.errors import KubevoiceError, PayloadTooLarge, TryLater
+from serving.api.elevenlabs.errors import detail, invalid, is_elevenlabs
+from serving.errors import KubevoiceError, PayloadTooLarge, TryLater, Unauthenticated, fault
 from serving.metrics import REFUSALS
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ def refusal(
     """An error response that is counted by its code."""
     context: Context = request.app.state.context
     context.metrics.add(REFUSALS, reason=code)
+    if is_elevenlabs(request.scope["path"]):
+        return JSONResponse(detail(message, param, code), status, dict(headers or {}))
     return JSONResponse(error_body(status, message, param, code), status, dict(headers or {}))
 
 
@@ -54,6 +59,8 @@ async def domain_error(request: Request, error: Exception) -> JSONResponse:
     """One of our own errors, with its status and, where it says when to come back, ``Retry-After``."""
     assert isinstance(error, KubevoiceError)
     headers = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TryLater):
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status >= 500:
@@ -63,15 +70,24 @@ async def domain_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if is_elevenlabs(request.scope["path"]):
+        context: Context = request.app.state.context
+        context.metrics.add(REFUSALS, reason="invalid_value")
+        return JSONResponse(invalid(error.errors()), 422)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return refusal(request, 400, f"the body is not JSON: {first['ctx']['error']}", None, "invalid_json")
+    file = "UploadFile" in first["msg"]
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    if file and path[-1].isdigit():
+        path.pop()  # one of several files of the same name
     param = ".".join(path)[:ECHO_CHARS] or None
     if param is None:
-        message = f"the body is not usable: {first['msg']}; send an object with Content-Type: application/json"
+        message = f"the body is not usable: {fault(first)}"
+        if first["type"] != "value_error":  # a validator of ours read an object, and says what to do
+            message += "; send an object with Content-Type: application/json"
         return refusal(request, 400, message, None, "invalid_body")
-    reason = "send it as a file, with a file name" if "UploadFile" in first["msg"] else first["msg"]
+    reason = "send it as a file, with a file name" if file else fault(first)
     code = {"missing": "missing_field", "extra_forbidden": "unknown_field"}.get(first["type"], "invalid_value")
     return refusal(request, 400, f"{param}: {reason}", param, code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import secrets
 import time
@@ -15,10 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.context import Context
 from serving.api.errors import domain_error, unexpected_error
-from serving.errors import InvalidRequest, PayloadTooLarge, Unavailable
+from serving.engines.pronunciation import MOST_OF_REQUEST, MOST_OF_VOICE
+from serving.errors import InvalidRequest, PayloadTooLarge, TryLater, Unavailable
 from serving.logs import request_id
 from serving.metrics import REQUEST_SECONDS, REQUESTS
-from serving.settings import LimitSettings
+from serving.settings_groups import LimitSettings
+from serving.voices import archive_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ OVERHEAD_BYTES = 64 * 1024
 CHAR_BYTES = 12
 """The longest that JSON can write a character: an escaped surrogate pair."""
 
+ENTRY_CHARS = 400
+"""The longest entry of a dictionary: its word, what is spoken, and what is around them."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that metrics name: a client's inventions would each be a time series for ever."""
 
@@ -40,8 +46,24 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 """Routes that probes call all day: measured, not logged."""
 
 
+TURNED_AWAY_S = 1.0
+"""Under overload one line in this time, with a count: a line for each refusal would cost more than the refusal."""
+
 KEEPS_WORKING = "x-request-disconnect-disabled"
 """Ray Serve's own header: with it, a client that has left goes on costing a GPU until its text is spoken."""
+
+
+REFUSED = "kubevoice.refused"
+"""Key of a scope: why the request is refused, where that was decided before."""
+
+SPEAKING = ("/v1/audio/speech", "/elevenlabs/v1/text-to-speech/")
+"""Where the paths begin whose POST waits for a speech replica."""
+
+
+def speaks(scope: Scope) -> bool:
+    """Whether an HTTP request asks for speech."""
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return scope["method"] == "POST" and path.startswith(SPEAKING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +79,22 @@ def body_limit(path: str, *, form: bool, limits: LimitSettings) -> BodyLimit:
     """What a request to ``path`` may bring."""
     if path == "/v1/conversion-models":
         most = BodyLimit(limits.model_bytes + limits.index_bytes, "file", "form")
-    elif path == "/v1/audio/conversions":
+    elif path == "/v1/audio/conversions" or path.startswith("/elevenlabs/v1/speech-to-speech/"):
         most = BodyLimit(limits.conversion_bytes, "file", "form" if form else "recording")
+    elif path == "/v1/audio/voices/import":
+        most = BodyLimit(archive_bytes(limits), "file", "form")
+    elif path.startswith("/v1/audio/voices/") and path.endswith("/pronunciations"):
+        most = BodyLimit(MOST_OF_VOICE * ENTRY_CHARS * CHAR_BYTES, "pronunciations", "body")
+    elif path == "/v1/jobs":
+        most = BodyLimit(limits.job_bytes, "file" if form else "body", "form" if form else "body")
+    elif form and path.startswith("/v1/datasets"):
+        most = BodyLimit(limits.dataset_bytes, "files", "form")
     elif form:
-        most = BodyLimit(limits.upload_bytes, "audio_sample", "form")
+        field = "recording" if path == "/v1/audio/voice_consents" else "audio_sample"
+        most = BodyLimit(limits.upload_bytes, field, "form")
     else:
-        most = BodyLimit(limits.input_chars * CHAR_BYTES, "input", "body")
+        words = MOST_OF_REQUEST * ENTRY_CHARS if path == "/v1/audio/speech" else 0
+        most = BodyLimit((limits.input_chars + words) * CHAR_BYTES, "input", "body")
     return replace(most, bytes=most.bytes + OVERHEAD_BYTES)
 
 
@@ -72,6 +104,7 @@ class RequestLog:
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
         self.context = context
+        self._turned_away, self._told_at = 0, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,6 +129,9 @@ class RequestLog:
                 raise Unavailable("this server is stopping; try again")
             if KEEPS_WORKING in request.headers:
                 raise InvalidRequest(f"the header {KEEPS_WORKING} is not allowed; leave it out", KEEPS_WORKING)
+            if refused := exchange.scope.get(REFUSED) or (speaks(exchange.scope) and self.context.engine.refusal()):
+                exchange.turned_away = True
+                raise refused  # before the key is looked up and the body is read: refusing must cost nothing
             exchange.check_declared_size()
             await self.app(exchange.scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
@@ -103,7 +139,7 @@ class RequestLog:
             raise
         except ClientDisconnect:
             exchange.left = True
-        except (InvalidRequest, PayloadTooLarge, Unavailable) as error:
+        except (InvalidRequest, PayloadTooLarge, TryLater) as error:
             if exchange.started:
                 raise
             response = await domain_error(request, error)
@@ -122,12 +158,19 @@ class RequestLog:
         seconds = time.perf_counter() - exchange.began
         self.context.metrics.add(REQUESTS, method=label, route=route, status=str(status))
         self.context.metrics.observe(REQUEST_SECONDS, seconds, method=label, route=route)
+        if exchange.turned_away:
+            self._turned_away += 1
+            if time.monotonic() < self._told_at + TURNED_AWAY_S:
+                return
+            exchange.scope["log_fields"] = {"turned_away": self._turned_away}
+            self._turned_away, self._told_at = 0, time.monotonic()
         if route not in QUIET:
             fields = {
                 "method": method,
                 "path": exchange.scope["path"],
                 "status": status,
                 "seconds": round(seconds, 4),
+                **exchange.scope.get("caller_fields", {}),
                 **exchange.scope.get("log_fields", {}),
             }
             logger.info("request", extra={"fields": fields})
@@ -139,7 +182,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: LimitSettings) -> None:
         self.scope = scope
         self.status = 500
-        self.started = self.ended = self.left = False
+        self.started = self.ended = self.left = self.turned_away = False
         self.began = time.perf_counter()
         self._receive = receive
         self._send = send
@@ -165,7 +208,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-ID"] = request_id.get() or ""
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = request_id.get() or ""
+            headers.update(self.scope.get("quota_headers", {}))
         elif not message.get("more_body", False):
             self.ended = True
         await self._send(message)

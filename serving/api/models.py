@@ -7,7 +7,7 @@ import time
 from fastapi import APIRouter
 
 from serving.api.context import Ctx
-from serving.api.schemas import ModelCard, ModelList
+from serving.api.schemas import ModelCard, ModelList, PendingRevision
 from serving.api.speech import check_model
 from serving.engines.base import EngineInfo
 from serving.selection import MODEL_ALIASES
@@ -42,4 +42,5 @@ def _card(name: str, info: EngineInfo) -> ModelCard:
         device=info.device,
         languages=list(info.languages),
         clones_voices=info.clones,
+        pending=info.pending and PendingRevision(revision=info.pending.revision, state=info.pending.state),
     )

@@ -16,6 +16,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from serving.api.conversion_schemas import ConversionFields
+from serving.engines.pronunciation import MOST_OF_REQUEST, Pronunciation
+from serving.store.quality import QualityReport
 
 VoiceName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
@@ -70,6 +72,16 @@ class SpeechBody(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1.0, description="Extension: XTTS top-p")
     repetition_penalty: float | None = Field(None, ge=1.0, le=20.0, description="Extension: XTTS repetition penalty")
 
+    profile: VoiceName | None = Field(
+        None,
+        description="Extension: a profile's id or name; says what the request does not; default: the tenant's",
+    )
+    text_normalization: Literal["auto", "on", "off"] = Field(
+        "auto", description="Extension: whether numbers, dates and the like are read out in words; auto is on"
+    )
+    pronunciations: Annotated[list[Pronunciation], Field(max_length=MOST_OF_REQUEST)] | None = Field(
+        None, description="Extension: words and what is said in their place; they go before the voice's own"
+    )
     conversion: ConversionFields | None = Field(
         None,
         description="Extension: the speech is converted into this voice while it is made; 24 kHz unless it says a rate",
@@ -89,8 +101,18 @@ class SpeechBody(BaseModel):
         return self.voice if isinstance(self.voice, str) else self.voice.id
 
 
+class PendingRevision(BaseModel):
+    """The revision that was promoted and does not speak yet: it is being loaded, or cannot be."""
+
+    revision: str
+    state: Literal["loading", "failed"]
+
+
 class ModelCard(BaseModel):
-    """One entry of ``GET /v1/models``; ``root`` is the model that an alias stands for."""
+    """One entry of ``GET /v1/models``; ``root`` is the model that an alias stands for.
+
+    ``revision`` is what speaks; ``pending`` is null where that is what was promoted last.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -102,6 +124,7 @@ class ModelCard(BaseModel):
     device: str
     languages: list[str]
     clones_voices: bool
+    pending: PendingRevision | None = None
 
 
 class ModelList(BaseModel):
@@ -110,7 +133,7 @@ class ModelList(BaseModel):
 
 
 class VoiceCard(BaseModel):
-    """One voice; those made from an ``audio_sample`` have ``created_at`` (Unix seconds) and ``reference_seconds``."""
+    """One voice; those of an ``audio_sample`` have ``created_at`` (Unix s), ``reference_seconds`` and ``quality``."""
 
     id: str
     object: Literal["audio.voice"] = "audio.voice"
@@ -120,6 +143,7 @@ class VoiceCard(BaseModel):
     description: str | None = None
     created_at: int | None = None
     reference_seconds: float | None = None
+    quality: QualityReport | None = None
 
 
 class VoiceList(BaseModel):

@@ -9,8 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from serving.api.caller import tenant
 from serving.api.context import Context, Ctx
 from serving.api.converting import Conversion, conversion_of, converted, labels, media_type, new_seed
+from serving.api.profiles import in_profile
 from serving.api.schemas import SpeechBody
 from serving.api.streaming import AudioStream, SpeechResponse
 from serving.audio.encode import FORMATS, OUTPUT_RATE
@@ -62,15 +64,23 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
     check_model(body.model, info)
     check_input(body.input, context.settings.limits.input_chars)
     voice = await asyncio.to_thread(
-        resolve_voice, body.voice_name, info=info, settings=context.settings.voices, voices=context.voices
+        resolve_voice,
+        body.voice_name,
+        info=info,
+        settings=context.settings.voices,
+        voices=context.voices,
+        tenant=tenant(),
     )
     conversion = await _conversion(body, context)
-    chunks = context.engine.stream(speech_request(body, voice, context))
+    own_speed = body.speed if "speed" in body.model_fields_set else None
+    asked = await in_profile(speech_request(body, voice, context), body.profile, own_speed, context)
+    charge = await context.quotas.take(request.scope, characters=len(body.input))
+    chunks = context.engine.stream(asked)
     rate = OUTPUT_RATE
     if conversion is not None:
         chunks = converted(context, chunks, conversion, new_seed(body.seed), param=CONVERSION)
         rate = conversion.sample_rate
-    stream = AudioStream(chunks, body.response_format, info.model, context.metrics, began, rate)
+    stream = AudioStream(chunks, body.response_format, info.model, context.metrics, began, rate, charge=charge)
     await stream.open_for(request.receive)
     request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
     headers = {
@@ -108,6 +118,8 @@ def speech_request(body: SpeechBody, voice: Voice, context: Context) -> SpeechRe
         speed=body.speed,
         seed=body.seed,
         sampling=Sampling(body.temperature, body.top_k, body.top_p, body.repetition_penalty),
+        pronunciations=tuple(body.pronunciations or ()),
+        text_normalization=body.text_normalization,
     )
 
 

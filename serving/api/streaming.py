@@ -7,6 +7,9 @@ import base64
 import functools
 import json
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serving.api.errors import INTERNAL_ERROR, error_body
+from serving.api.quotas import Charge
 from serving.audio.encode import OUTPUT_RATE, Encoder
 from serving.engines.base import SpeechChunk
 from serving.errors import EngineError, InvalidRequest, KubevoiceError
@@ -28,8 +32,19 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-ENCODERS = ThreadPoolExecutor(4, thread_name_prefix="encode")
-"""Threads for encoding only: a slow database or upload must not silence the streams."""
+
+def _give_way() -> None:
+    """Lower the calling thread's priority where that can be done for one thread alone, which is on Linux."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + GIVES_WAY)
+
+
+GIVES_WAY = 5
+"""Steps of niceness: a third of the share of a thread beside it that wants the same core."""
+
+ENCODERS = ThreadPoolExecutor(4, thread_name_prefix="encode", initializer=_give_way)
+"""Threads for encoding only: a slow database or upload must not silence the streams. They give way to the event loop,
+which has little to do for a request but all of it at once: a refusal must not wait for mp3."""
 
 
 @dataclass
@@ -60,7 +75,7 @@ class StreamBrokenError(Exception):
 class AudioStream:
     """Encodes ``chunks`` into ``audio_format`` as they come, at ``sample_rate`` Hz, which that format takes.
 
-    ``began`` is when the request did, by ``perf_counter``.
+    ``began`` is when the request did, by ``perf_counter``; ``charge`` is told of the audio, and of a refusal.
 
     ``open()`` waits for the first bytes, so that an engine's error is still a status code; ``audio()`` or ``events()``
     then yields everything. ``close()`` ends the engine's generator, which stops its work; call it in any case.
@@ -74,16 +89,19 @@ class AudioStream:
         metrics: Metrics,
         began: float | None = None,
         sample_rate: int = OUTPUT_RATE,
+        bit_rate: int = 0,
+        charge: Charge | None = None,
     ) -> None:
         self.usage = Usage()
         self._chunks = chunks
-        self._encoder = Encoder(audio_format, sample_rate)
+        self._encoder = Encoder(audio_format, sample_rate, bit_rate)
         self._labels = {"model": model, "format": audio_format}
         self._metrics = metrics
         self._first = b""
         self._finished = self._closed = False
         self._ending = Ending.LEFT
         self._began = time.perf_counter() if began is None else began
+        self._charge = charge
 
     async def open(self) -> None:
         """Wait for the first bytes; raises what the engine raises before it made any, InvalidRequest for silence."""
@@ -94,6 +112,8 @@ class AudioStream:
         except BaseException as error:
             if isinstance(error, Exception):
                 self._ending = Ending.REFUSED
+                if self._charge is not None:
+                    self._charge.give_back()
             await self.close()
             raise
         self._metrics.observe(FIRST_AUDIO, time.perf_counter() - self._began, **self._labels)
@@ -169,13 +189,21 @@ class AudioStream:
             self.usage.output_tokens += chunk.output_tokens
             self.usage.audio_s += chunk.seconds
             self.usage.cut += chunk.finish_reason == "length"
-            data = await _encoding(self._encoder.encode, chunk.pcm, chunk.sample_rate)
+            if self._charge is not None:
+                self._charge.made(self.usage.audio_s)
+            if self._encoder.is_light(chunk.sample_rate):
+                data = self._encoder.encode(chunk.pcm, chunk.sample_rate)
+                await asyncio.sleep(0)  # other streams have their turn, and a client that has left is noticed
+            else:
+                data = await _encoding(self._encoder.encode, chunk.pcm, chunk.sample_rate)
             if data:
                 return data
         return b""
 
     def _record(self) -> None:
         model = self._labels["model"]
+        if self._charge is not None:
+            self._charge.made(self.usage.audio_s, ended=True)
         self._metrics.add(AUDIO_SECONDS, self.usage.audio_s, **self._labels)
         if self.usage.cut:
             self._metrics.add(CUT, self.usage.cut, model=model)

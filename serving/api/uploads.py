@@ -31,10 +31,11 @@ Fields = TypeVar("Fields", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Form:
-    """``fields`` by name, and ``files`` by the name of theirs."""
+    """``fields`` by name, and ``files`` by the name of theirs; ``names`` are what the client calls those files."""
 
     fields: dict[str, str]
     files: dict[str, Path]
+    names: dict[str, str]
 
     def file(self, name: str) -> Path:
         """The file ``name``; raises InvalidRequest if there is none."""
@@ -86,7 +87,7 @@ async def _parsed(request: Request, folder: Path, limits: Mapping[str, int]) -> 
     repeated = next((name for name, _ in items if [each for each, _ in items].count(name) > 1), None)
     if repeated is not None:
         raise InvalidRequest(f"{repeated[:ECHO_CHARS]}: send it once", repeated[:ECHO_CHARS])
-    return Form(fields, parser.paths)
+    return Form(fields, parser.paths, parser.names)
 
 
 class _VolumeParser(MultiPartParser):
@@ -97,6 +98,7 @@ class _VolumeParser(MultiPartParser):
             request.headers, request.stream(), max_files=len(limits), max_fields=FIELDS, max_part_size=FIELD_BYTES
         )
         self.paths: dict[str, Path] = {}
+        self.names: dict[str, str] = {}
         self.opened: list[BinaryIO] = []
         self._folder, self._limits = folder, limits
         self._written = 0
@@ -117,7 +119,7 @@ class _VolumeParser(MultiPartParser):
         path = self._folder / f"{len(self.opened)}"
         file = path.open("w+b")
         self.opened.append(file)
-        self.paths[name] = path
+        self.paths[name], self.names[name] = path, part.file.filename or ""
         self._written = 0
         part.file = UploadFile(file, size=0)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from serving.engines.base import EngineInfo, SpeechChunk, SpeechRequest, SpeechService, Voice
+from serving.engines.base import EngineInfo, PendingRevision, SpeechChunk, SpeechRequest, SpeechService, Voice
+from serving.errors import Overloaded
 from tests.audio_measure import noise
 
 RATE = 24000
@@ -27,15 +28,20 @@ class ScriptedSpeech(SpeechService):
         self.prepare_error: BaseException | None = None
         self.check_error: Exception | None = None
         self.hangs = self.sleeps = False
+        self.refused: Overloaded | None = None
         self.asked = 0
         self.clones = True
         self.presets: tuple[str, ...] = ("one", "two")
+        self.pending: PendingRevision | None = None
         self.prepared: list[Voice] = []
         self.requests: list[SpeechRequest] = []
 
     @property
     def asleep(self) -> bool:
         return self.sleeps
+
+    def refusal(self) -> Overloaded | None:
+        return self.refused
 
     async def info(self) -> EngineInfo:
         self.asked += 1
@@ -48,6 +54,7 @@ class ScriptedSpeech(SpeechService):
             presets=self.presets,
             clones=self.clones,
             device="cpu",
+            pending=self.pending,
         )
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:

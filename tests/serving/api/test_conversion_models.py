@@ -12,9 +12,11 @@ from starlette.testclient import TestClient
 from serving.api import build_app
 from serving.errors import EngineError, ModelFilesError
 from serving.metrics import LocalMetrics
-from serving.settings import LimitSettings, Settings
+from serving.settings import Settings
+from serving.settings_groups import LimitSettings
 from serving.store.manifest import verify_manifest
 from serving.store.voices import VoiceStore
+from serving.store.volume import TOP_FOLDERS
 from tests.serving.api.asgi import Exchange, until
 from tests.serving.api.listing import files_below
 from tests.serving.api.scripted import ScriptedSpeech
@@ -40,7 +42,7 @@ def upload(client: TestClient, name: str | None = "Ada", file: bytes = GOOD, ind
 
 def left(settings: Settings) -> set[str]:
     """What is on the volume beside its top folders and what is in the trash."""
-    top = {"models", "voices", "jobs", "datasets", "training", ".trash", ".staging", "models/rvc"}
+    top = {*TOP_FOLDERS, "models/rvc"}
     return {path for path in files_below(settings.data) - top if not path.startswith(".trash")}
 
 

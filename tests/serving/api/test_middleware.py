@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 
 from serving.api import build_app
 from serving.api.context import Context
+from serving.api.guard import Guard
+from serving.errors import Overloaded
 from serving.logs import JsonFormatter
 from serving.metrics import LocalMetrics
 from serving.settings import Settings
@@ -121,9 +123,11 @@ async def test_a_client_cannot_have_the_work_go_on_after_it_has_left(
     assert engine.requests == []
 
 
-@pytest.mark.parametrize("body", [b"x" * 200_000, None])
-def test_a_json_body_is_limited_by_what_the_longest_text_needs(client: TestClient, body: bytes | None) -> None:
-    pieces = (b"x" * 10_000 for _ in range(20))
+@pytest.mark.parametrize("body", [b"x" * 1_000_000, None])
+def test_a_json_body_is_limited_by_what_the_longest_text_and_dictionary_need(
+    client: TestClient, body: bytes | None
+) -> None:
+    pieces = (b"x" * 10_000 for _ in range(100))
     headers = {"Content-Type": "application/json"}
     response = client.post("/v1/audio/speech", content=body or pieces, headers=headers)
 
@@ -202,3 +206,49 @@ async def test_a_draining_server_finishes_what_it_has_and_takes_nothing_new(
     await begun.end()
     assert begun.complete
     assert context.in_progress == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/elevenlabs/v1/text-to-speech/one/stream"])
+async def test_a_full_server_refuses_before_it_looks_a_key_up_or_reads_the_text(
+    store: VoiceStore, settings: Settings, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a refused request has reached the database")
+
+    engine = ScriptedSpeech(chunk())
+    engine.refused = Overloaded("the queue is full", 7)
+    app = build_app(engine, store, settings, LocalMetrics())
+    monkeypatch.setattr(Guard, "__call__", never)
+    exchange = Exchange(app, "POST", path, body=b"{", headers={b"authorization": b"Bearer kv-unknown"})
+    await exchange.end()
+
+    assert (exchange.status, exchange.headers["retry-after"]) == (429, "7")
+    answer = json.loads(exchange.body)
+    assert "the queue is full" in str(answer)
+    assert list(answer) == (["detail"] if path.startswith("/elevenlabs") else ["error"])
+    assert app.state.context.in_progress == 0
+
+
+def test_a_full_server_answers_everything_but_speech(store: VoiceStore, settings: Settings) -> None:
+    engine = ScriptedSpeech(chunk())
+    engine.refused = Overloaded("the queue is full", 7)
+    with TestClient(build_app(engine, store, settings, LocalMetrics())) as client:
+        statuses = [client.get(path).status_code for path in ("/healthz", "/v1/models", "/v1/audio/voices")]
+        refused = client.post("/v1/audio/speech", json={"model": "auto", "input": "Hi.", "voice": "one"})
+    assert statuses == [200, 200, 200]
+    assert refused.status_code == 429
+
+
+def test_requests_turned_away_at_once_share_a_log_line_that_counts_them(
+    store: VoiceStore, settings: Settings, log: list[dict[str, object]]
+) -> None:
+    engine, metrics = ScriptedSpeech(chunk()), LocalMetrics()
+    engine.refused = Overloaded("the queue is full", 7)
+    with TestClient(build_app(engine, store, settings, metrics)) as client:
+        for _ in range(20):
+            client.post("/v1/audio/speech", json={"model": "auto", "input": "Hi.", "voice": "one"})
+        metrics_text = client.get("/metrics").text
+    lines = [line for line in log if line.get("status") == 429]
+    assert len(lines) < 20
+    assert 1 <= sum(int(str(line["turned_away"])) for line in lines) <= 20
+    assert 'kubevoice_refusals_total{reason="overloaded"} 20.0' in metrics_text

@@ -17,7 +17,8 @@ from serving.engines.base import SpeechRequest, Voice
 from serving.engines.espeak import EspeakEngine
 from serving.metrics import LocalMetrics
 from serving.selection import MODEL_ALIASES, OPENAI_VOICES
-from serving.settings import Settings, VoiceSettings
+from serving.settings import Settings
+from serving.settings_groups import VoiceSettings
 from serving.store.voices import VoiceStore
 from tests.audio_measure import Pcm, decode_any, duration_of, is_silent, peak, rms
 from tests.serving.api.listing import files_below
