@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from serving import __version__
-from serving.cli import check, doctor, drain, launch, models, reindex, say, serve, settings, voices
+from serving.cli import (
+    audit,
+    check,
+    doctor,
+    drain,
+    keys,
+    launch,
+    models,
+    reindex,
+    say,
+    serve,
+    settings,
+    tensorboard,
+    voices,
+)
 from serving.cli.terminal import Commands
 
 app = typer.Typer(
@@ -40,9 +54,10 @@ def _options(
     """The options of ``kubevoice`` itself."""
 
 
-for group in (serve, say, check, drain, doctor, settings, reindex):
+for group in (serve, say, check, drain, doctor, settings, reindex, audit, tensorboard):
     group.register(app)
 app.add_typer(voices.app)
+app.add_typer(keys.app)
 app.add_typer(models.app)
 app.add_typer(launch.app)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,6 +37,12 @@ def check(
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds for everything; a server scaled to zero has to start first.")
     ] = 60.0,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with an API key or a token, where the server asks for one.", exists=True, dir_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Have a running server say a sentence and listen to it; exit code 1 if it cannot or what comes is not speech.
 
@@ -44,7 +51,8 @@ def check(
     import httpx2
 
     deadline = time.monotonic() + timeout
-    with httpx2.Client(base_url=url, timeout=timeout) as client, _explained(url, timeout):
+    headers = {} if key_file is None else {"Authorization": f"Bearer {_key(key_file)}"}
+    with httpx2.Client(base_url=url, timeout=timeout, headers=headers) as client, _explained(url, timeout):
         ready = client.get("/readyz")
         if ready.status_code != 200:
             raise Unavailable(f"{url} is not ready: {_message(ready)}")
@@ -67,6 +75,16 @@ def check(
         f"{model} on engine {engine}: first byte after {first:.2f} s, {seconds:.2f} s of audio, "
         f"real-time factor {took / seconds:.3f}"
     )
+
+
+def _key(file: Path) -> str:
+    """The key in ``file``, which no list of processes shows; raises InvalidRequest where there is none."""
+    key = file.read_text(encoding="ascii", errors="replace").strip()
+    if not key.isascii() or not key.isprintable() or not key or " " in key:
+        raise InvalidRequest(
+            f"--key-file {file} does not hold one key; write what kubevoice keys create prints", "key_file"
+        )
+    return key
 
 
 def _judge(audio: bytes, text: str) -> float:

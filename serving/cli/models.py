@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.cli import promotion
+from serving.cli.auditing import audited
 from serving.cli.context import Data, model_store, settings_with
 from serving.cli.terminal import confirm, show_json, show_table, transfers
+from serving.store.licences import XTTS_LICENCE, XTTS_LICENCE_URL
+from serving.store.shared_parts import PARTS, TRAINING_PARTS, SharedPart
 
 if TYPE_CHECKING:
     from serving.settings import Settings
@@ -20,12 +25,16 @@ if TYPE_CHECKING:
 class What(StrEnum):
     XTTS = "xtts"
     RVC_BASE = "rvc-base"
+    XTTS_TRAINING = "xtts-training"
 
 
 POLL_S = 2.0
 REMINDER_S = 30.0
 
-app = typer.Typer(name="models", help="List and download model weights.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="models", help="List, download, promote and roll back models.", no_args_is_help=True, rich_markup_mode=None
+)
+promotion.register(app)
 
 
 @app.command("list", epilog="Example: kubevoice models list --json")
@@ -48,7 +57,11 @@ def list_models(
 @app.command(epilog="Example: kubevoice models pull --accept-licence")
 def pull(
     what: Annotated[
-        What, typer.Argument(help="xtts: XTTS weights. rvc-base: what voice conversion needs beside a voice.")
+        What,
+        typer.Argument(
+            help="xtts: XTTS weights. rvc-base: what voice conversion needs beside a voice. "
+            "xtts-training: what fine-tuning of XTTS needs beside its weights."
+        ),
     ] = What.XTTS,
     name: Annotated[str | None, typer.Option(help="Name on the volume.", show_default="the setting xtts.model")] = None,
     repository: Annotated[str, typer.Option(help="Repository on the Hugging Face hub.")] = "coqui/XTTS-v2",
@@ -65,19 +78,23 @@ def pull(
 ) -> None:
     """Download weights, check them and make them current; an interrupted download is resumed.
 
-    The options --name, --repository, --revision, --sha256 and --accept-licence are for xtts. HF_ENDPOINT, HF_TOKEN and
-    the proxy variables are honoured.
+    The options --name, --repository, --revision and --sha256 are for xtts, --accept-licence for xtts-training too.
+    HF_ENDPOINT, HF_TOKEN and the proxy variables are honoured.
     """
     if what is What.RVC_BASE:
-        _pull_shared(settings_with(data))
+        _pull_shared(settings_with(data), PARTS)
+        typer.echo(
+            "a server with rvc.enabled=true converts voices within seconds; start others again, they look at the start"
+        )
+        return
+    settings = settings_with(data)
+    expected = dict(map(_digest, sha256 or ()))
+    _accept_xtts_licence(accept_licence)
+    if what is What.XTTS_TRAINING:
+        _pull_shared(settings, TRAINING_PARTS)
         return
     from serving.store import hub
 
-    settings = settings_with(data)
-    expected = dict(map(_digest, sha256 or ()))
-    typer.echo(f"licence of the weights: {hub.XTTS_LICENCE} ({hub.XTTS_LICENCE_URL})", err=True)
-    if not accept_licence and os.environ.get("COQUI_TOS_AGREED") != "1":
-        confirm("Do you accept it?", "--accept-licence")
     with transfers() as progress:
         result = hub.pull(
             model_store(settings),
@@ -88,19 +105,26 @@ def pull(
             sha256=expected,
             progress=progress,
         )
+    if result.downloaded:
+        audited(settings, "model.pull", f"{result.model.name}@{result.model.revision}")
     model, done = result.model, "is ready" if result.downloaded else "is there already and intact"
     typer.echo(f"{model.kind}/{model.name}@{model.revision} {done}: {model.path}")
 
 
-def _pull_shared(settings: Settings) -> None:
+def _accept_xtts_licence(accepted: bool) -> None:
+    typer.echo(f"licence of the weights: {XTTS_LICENCE} ({XTTS_LICENCE_URL})", err=True)
+    if not accepted and os.environ.get("COQUI_TOS_AGREED") != "1":
+        confirm("Do you accept it?", "--accept-licence")
+
+
+def _pull_shared(settings: Settings, parts: Sequence[SharedPart]) -> None:
     from serving.store.hub_shared import pull_shared
 
     with transfers() as progress:
-        pulled = pull_shared(model_store(settings), progress=progress)
+        pulled = pull_shared(model_store(settings), parts=parts, progress=progress)
     for each in pulled:
         done = "is ready" if each.downloaded else "is there already and intact"
         typer.echo(f"{each.part.what} of {each.part.repository} ({each.part.licence}) {done}: {each.directory}")
-    typer.echo("restart the server to convert voices: it looks for these files when it starts")
 
 
 @app.command(epilog="Example: kubevoice models wait --timeout 1800")

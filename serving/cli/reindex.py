@@ -12,10 +12,15 @@ def register(app: typer.Typer) -> None:
 
 
 def reindex(data: Data = None) -> None:
-    """Rebuild the tables of voices and conversion models from the files on the volume."""
+    """Make the records of voices, conversion models, datasets and training runs again from the files on the volume."""
     from serving.store.conversion_models import ConversionModelStore
+    from serving.store.datasets import DatasetStore
+    from serving.store.training_runs import TrainingRunStore
 
     with voice_store(settings_with(data)) as voices:
-        count = voices.reindex()
-        models = ConversionModelStore(voices.volume, voices.database).reindex()
-    typer.echo(f"{count} voices, {models} conversion models")
+        parts = voices.volume, voices.database
+        count, models = voices.reindex(), ConversionModelStore(*parts).reindex()
+        datasets, runs = DatasetStore(*parts).reindex(), TrainingRunStore(*parts).reindex()
+    for sentence in (*datasets.skipped, *runs.skipped):
+        typer.echo(sentence, err=True)
+    typer.echo(f"{count} voices, {models} conversion models, {datasets.count} datasets, {runs.count} training runs")

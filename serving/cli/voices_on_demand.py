@@ -5,6 +5,7 @@ from __future__ import annotations
 from serving.cli.context import voice_store
 from serving.settings import Settings
 from serving.store.voices import VoiceProfile, VoiceStore
+from serving.store.volume import Volume
 
 
 class VoicesOnDemand(VoiceStore):
@@ -12,6 +13,7 @@ class VoicesOnDemand(VoiceStore):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.volume = Volume(settings.data)
 
     def get(self, tenant: str, key: str) -> VoiceProfile:
         with voice_store(self._settings) as voices:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,11 +29,13 @@ def check(*arguments: str) -> Result:
 
 
 @contextmanager
-def serving(answer: Callable[[str, dict[str, object]], Answer]) -> Iterator[str]:
-    """A server whose answers are a function of the path and the JSON body; its URL."""
+def serving(answer: Callable[[str, dict[str, object]], Answer], keys: list[str | None] | None = None) -> Iterator[str]:
+    """A server whose answers are a function of the path and the JSON body; its URL. ``keys`` gets what it is sent."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if keys is not None:
+                keys.append(self.headers.get("Authorization"))
             size = int(self.headers.get("Content-Length", 0))
             status, body = answer(self.path, json.loads(self.rfile.read(size)) if size else {})
             self.send_response(status)
@@ -60,6 +63,25 @@ def speaking(ready: Answer, speech: Answer, *arguments: str) -> Result:
         result = check(url, *arguments)
     result.stderr_bytes = (result.stderr_bytes or b"").replace(url.encode(), b"URL")
     return result
+
+
+def test_a_server_that_asks_for_a_key_gets_the_one_of_the_file(tmp_path: Path) -> None:
+    seen: list[str | None] = []
+
+    file = tmp_path / "key"
+    file.write_text("kv_secret\n")
+    with serving(lambda path, _: READY if path == "/readyz" else (200, SPEECH), seen) as url:
+        assert check(url, "--key-file", str(file)).exit_code == 0
+    assert seen == ["Bearer kv_secret"] * 2
+
+
+@pytest.mark.parametrize("text", ["", "two keys", "kv_\u00e9"])
+def test_a_file_without_a_key_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    refused = check("http://127.0.0.1:1", "--key-file", str(file))
+    assert refused.exit_code == 2
+    assert "--key-file" in refused.stderr
 
 
 def test_speech_is_described_by_what_a_client_measures() -> None:

@@ -44,9 +44,10 @@ def leaf_commands() -> list[str]:
 
 def test_the_commands_are_those_of_the_manual() -> None:
     assert sorted(leaf_commands()) == [
-        "check", "doctor", "drain-node", "launch list", "launch logs", "launch run", "launch stop",
-        "models list", "models pull", "models wait", "reindex", "say", "serve", "settings",
-        "voices add", "voices list", "voices remove",
+        "audit", "check", "doctor", "drain-node", "keys create", "keys list", "keys revoke", "launch list",
+        "launch logs", "launch run", "launch stop", "models list", "models promote", "models pull", "models rollback",
+        "models wait", "reindex", "say", "serve", "settings", "tensorboard", "voices add", "voices export",
+        "voices import", "voices list", "voices remove",
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from serving.cli import app, models
 from serving.errors import ModelFilesError
 from serving.store.models import ModelStore
+from serving.store.shared_parts import dvae_file
 from serving.store.volume import Volume
 from tests.serving.store.hub_server import COMMIT, FILES, Hub, running
 from tests.serving.store.test_hub_shared import a_hub
@@ -212,6 +213,19 @@ def test_what_conversion_needs_is_pulled_without_a_question(tmp_path: Path) -> N
     assert second.endswith(f"is ready: {shared}")
     assert (shared / "rmvpe.pt").is_file()
     assert again.stdout.count("is there already and intact") == 2
+
+
+def test_what_training_needs_is_pulled_once_the_licence_of_the_weights_is_accepted(tmp_path: Path) -> None:
+    place = tmp_path / "models" / "shared" / "xtts_dvae"
+    with running(a_hub()) as hub:
+        refused = pull(tmp_path, hub, "xtts-training")
+        assert (refused.returncode, hub.requests) == (2, [])
+        accepted = pull(tmp_path, hub, "xtts-training", "--accept-licence")
+    assert "add --accept-licence" in refused.stderr
+    assert "Coqui Public Model License" in accepted.stderr
+    assert accepted.stdout.startswith("DVAE of XTTS of coqui/XTTS-v2 (Coqui Public Model License")
+    assert accepted.stdout.rstrip().endswith(f"is ready: {place}")
+    assert dvae_file(Volume(tmp_path)) == place / "dvae.pth"
 
 
 def test_an_unknown_kind_of_weights_is_exit_code_2(tmp_path: Path) -> None:

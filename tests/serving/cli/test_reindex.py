@@ -27,7 +27,7 @@ def test_voices_survive_the_loss_of_the_database(tmp_path: Path) -> None:
 
     result = runner.invoke(app, ["reindex", "--data", data])
 
-    assert (result.exit_code, result.stdout) == (0, "1 voices, 0 conversion models\n")
+    assert (result.exit_code, result.stdout) == (0, "1 voices, 0 conversion models, 0 datasets, 0 training runs\n")
     assert runner.invoke(app, ["voices", "list", "--json", "--data", data]).stdout == before
 
 
@@ -49,6 +49,6 @@ def test_conversion_models_survive_it_as_well(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(app, ["reindex", "--data", str(tmp_path)])
 
-    assert (result.exit_code, result.stdout) == (0, "0 voices, 1 conversion models\n")
+    assert (result.exit_code, result.stdout) == (0, "0 voices, 1 conversion models, 0 datasets, 0 training runs\n")
     assert store.list("default") == [model]
     database.close()

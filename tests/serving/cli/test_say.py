@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,15 @@ def test_an_existing_file_survives_a_failure_and_is_replaced_on_success(tmp_path
     assert len(old.read_bytes()) > 1000
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started can be interrupted, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_speaking_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "KUBEVOICE_DATA": str(tmp_path / "data"), "KUBEVOICE_ENGINE": "espeak"}
     arguments = [sys.executable, "-m", "serving.cli", "say", "-", "-o", str(tmp_path / "book.flac")]

@@ -11,6 +11,9 @@ from typer.testing import CliRunner, Result
 
 from serving.audio.wav import wav_bytes
 from serving.cli import app
+from serving.store.voice_archive import ArchivedVoice, pack, unpack
+from serving.store.voice_consents import VoiceConsentStore
+from serving.store.volume import Volume
 from tests.factories.xtts import cached_checkpoint
 
 
@@ -86,20 +89,43 @@ def test_bad_input_is_exit_code_2_and_adds_nothing(
     assert not list((tmp_path / "data").glob("voices/*/*"))
 
 
+def test_a_consent_is_named_by_its_id_or_told_in_words(tmp_path: Path) -> None:
+    file = recording(tmp_path / "a.wav")
+    volume = Volume(tmp_path / "data")
+    volume.create()
+    consent = VoiceConsentStore(volume).add("default", "Ada Example", "en-US", b"I agree.", 2.0)
+    assert voices(tmp_path, "add", file, "--name", "by id", "--consent", consent.id).exit_code == 0
+    assert voices(tmp_path, "add", file, "--name", "in words", "--consent", "agreed on paper").exit_code == 0
+    refused = voices(tmp_path, "add", file, "--name", "by none", "--consent", "cons_1234")
+    assert (refused.exit_code, "there is no consent 'cons_1234'" in refused.stderr) == (2, True)
+    assert voices(tmp_path, "export", "by id", str(tmp_path / "a.zip")).exit_code == 0
+    told = unpack((tmp_path / "a.zip").read_bytes()).consent
+    assert told is not None
+    assert consent.sha256 in told
+
+
+def test_the_consent_that_an_import_names_by_an_id_is_kept_in_words(tmp_path: Path) -> None:
+    reference = Path(recording(tmp_path / "a.wav")).read_bytes()
+    (tmp_path / "in.zip").write_bytes(pack(ArchivedVoice("alice", None, None, "cons_1234", None, (reference,))))
+    assert voices(tmp_path, "import", str(tmp_path / "in.zip")).exit_code == 0
+    assert voices(tmp_path, "export", "alice", str(tmp_path / "out.zip")).exit_code == 0
+    assert unpack((tmp_path / "out.zip").read_bytes()).consent == "by the recording cons_1234, kept elsewhere"
+
+
 def test_a_taken_name_is_refused(tmp_path: Path) -> None:
     file = recording(tmp_path / "a.wav")
     assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 0
     assert voices(tmp_path, "add", file, "--name", "alice").exit_code == 2
 
 
-def test_a_language_that_the_engine_does_not_speak_is_refused_and_a_region_is_dropped(tmp_path: Path) -> None:
+def test_a_language_that_the_engine_does_not_speak_is_refused_and_a_region_stays(tmp_path: Path) -> None:
     file = recording(tmp_path / "a.wav")
     refused = voices(tmp_path, "add", file, "--name", "alice", "--language", "klingon")
     assert refused.exit_code == 2
     assert "language 'klingon' is not spoken by espeak" in refused.stderr
-    assert voices(tmp_path, "add", file, "--name", "alice", "--language", "DE-ch").exit_code == 0
+    assert voices(tmp_path, "add", file, "--name", "alice", "--language", "DE-CH").exit_code == 0
     (listed,) = json.loads(voices(tmp_path, "list", "--json").stdout)
-    assert (listed["name"], listed["language"]) == ("alice", "de")
+    assert (listed["name"], listed["language"]) == ("alice", "de-CH")
 
 
 def test_the_weights_on_the_volume_say_which_names_and_languages_are_built_in(tmp_path: Path) -> None:
@@ -125,3 +151,28 @@ def test_an_empty_list_says_how_to_begin(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "kubevoice voices add" in result.stderr
+
+
+def test_a_voice_goes_to_another_server_as_one_file(tmp_path: Path) -> None:
+    recordings = [recording(tmp_path / "a.wav"), recording(tmp_path / "b.wav")]
+    options = ["--name", "Alice", "--language", "en", "--consent", "agreed on paper"]
+    added = voices(tmp_path, "add", *recordings, *options)
+    assert "length: Somebody speaks for" in added.stderr
+    file = tmp_path / "alice.zip"
+    assert voices(tmp_path, "export", "Alice", str(file)).exit_code == 0
+    assert voices(tmp_path, "import", str(file)).exit_code == 2  # the name is taken here
+
+    brought = voices(tmp_path, "import", str(file), KUBEVOICE_DATA=str(tmp_path / "other"))
+    assert brought.exit_code == 0, brought.output
+    again = tmp_path / "again.zip"
+    voices(tmp_path, "export", "Alice", str(again), KUBEVOICE_DATA=str(tmp_path / "other"))
+    assert again.read_bytes() == file.read_bytes()
+    assert voices(tmp_path, "import", str(file), "--name", "Bob").exit_code == 0
+    assert [each["name"] for each in json.loads(voices(tmp_path, "list", "--json").stdout)] == ["Alice", "Bob"]
+
+
+def test_an_import_of_something_else_says_what_it_is_not(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"no zip")
+    result = voices(tmp_path, "import", str(tmp_path / "x.zip"))
+    assert result.exit_code == 2
+    assert "not the export of a voice" in result.stderr
