@@ -82,6 +82,18 @@ def volume(free: str, size: str = "100e9x500") -> dict[str, str]:
     return {f"ray_kubevoice_volume_free_bytes{{{WHERE}}}": free, f"ray_kubevoice_volume_size_bytes{{{WHERE}}}": size}
 
 
+def job(failed: str, *, container: str = "training", namespace: str = "speech") -> dict[str, str]:
+    """A Job with one pod, as kube-state-metrics tells, beside a release in the namespace `speech`."""
+    of_pod = f'namespace="{namespace}", pod="anna-7-x2k"'
+    return {
+        f'kube_job_failed{{namespace="{namespace}", job_name="anna-7", condition="true"}}': failed,
+        f'kube_job_failed{{namespace="{namespace}", job_name="anna-7", condition="false"}}': "0x200",
+        f'kube_pod_owner{{{of_pod}, owner_kind="Job", owner_name="anna-7"}}': "1x200",
+        f'kube_pod_container_info{{{of_pod}, container="{container}", image="kubevoice:1"}}': "1x200",
+        **volume("50e9x200"),
+    }
+
+
 FIRES = {
     "KubevoiceTargetAboveRunning": Case(target("3x60") | alive("a") | alive("gone", "0x60"), 20),
     "KubevoiceCappedAtMax": Case(target("3x60") | ongoing("13x60"), 30),
@@ -100,6 +112,7 @@ FIRES = {
     "KubevoiceSlowerThanRealTime": Case(
         histogram("ray_kubevoice_real_time_factor_bucket", "0+1x60", "0+60x60", ("1.0", "2.0")), 40
     ),
+    "KubevoiceTrainingFailed": Case(job("0x10 1x190"), 15),
     "KubevoiceVolumeFilling": Case(volume("35e9-20e6x500"), 480),  # 9.6 GB in 8 hours: full in less than a day
     "KubevoiceVolumeFull": Case(volume("1e9x500"), 10),
 }
@@ -123,6 +136,12 @@ QUIET = {
     ),
     "KubevoiceSlowerThanRealTime": Case(
         histogram("ray_kubevoice_real_time_factor_bucket", "0+60x60", "0+60x60", ("1.0", "2.0")), 40
+    ),
+    "KubevoiceTrainingFailed": Case(
+        job("0x10 1x190", container="export")  # a Job of somebody else
+        | job("0x10 1x190", namespace="elsewhere")  # nothing of ours is there
+        | {'kube_job_failed{namespace="speech", job_name="ben-1", condition="true"}': "1x200"},  # its pods are gone
+        15,
     ),
     "KubevoiceVolumeFilling": Case(volume("90e9-20e6x500"), 480),  # falls as fast, with much left
     "KubevoiceVolumeFull": Case(volume("5e9x500"), 10),

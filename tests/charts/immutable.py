@@ -53,6 +53,8 @@ def _immutable(item: Object) -> Iterator[tuple[str, Any]]:
     match item["kind"]:
         case "StatefulSet":
             yield from ((f"spec.{key}", value) for key, value in spec.items() if key not in MUTABLE_OF_STATEFUL_SET)
+        case "Deployment":
+            yield "spec.selector", spec["selector"]
         case "Job":
             yield from ((f"spec.{key}", value) for key, value in spec.items() if key not in MUTABLE_OF_JOB)
         case "PersistentVolumeClaim":

@@ -21,6 +21,9 @@ HARDWARE = {
 }
 """What only a node with a real GPU exports; that Ray declares them is proven in test_dashboards.py."""
 
+KUBE_STATE = {"kube_job_failed", "kube_pod_owner", "kube_pod_container_info"}
+"""What kube-state-metrics exports by default, https://github.com/kubernetes/kube-state-metrics/tree/main/docs/metrics."""
+
 KEYWORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan", "group_left", "group_right"}
 CLAUSES = r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)"
 """Grouping and matching clauses: what is in their brackets are labels."""

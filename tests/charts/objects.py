@@ -15,7 +15,8 @@ from tests.charts.schemas.rayservice import pods
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
 LONGEST_NAME = 63
-BECOME_LABELS = {"Job", "Pod", "RayService", "Service", "StatefulSet"}
+JOBS = ("job.yaml", "dataset-job.yaml")
+BECOME_LABELS = {"Deployment", "Job", "Pod", "RayService", "Service", "StatefulSet"}
 """Kinds whose names Kubernetes or KubeRay put into labels, which have 63 characters; other names may have 253."""
 
 CLUSTER_WIDE = {"PriorityClass"}
@@ -38,15 +39,15 @@ def pod_templates(objects: Sequence[Object]) -> list[tuple[str, dict[str, Any]]]
             found.append((owner, {"metadata": item["metadata"], "spec": item["spec"]}))
         elif item["kind"] == "RayService":  # with what KubeRay adds: the autoscaler beside the head
             found += [(f"{owner}/{pod['metadata']['name']}", pod) for pod in pods(item)]
-        elif item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
-            found += [(f"{owner}: {name}", template) for name, template in pod_templates([job_of(item)])]
+        elif item["kind"] == "ConfigMap":
+            found += [(f"{owner}: {key}", job["spec"]["template"]) for key, job in jobs_of(item).items()]
     return found
 
 
-def job_of(config_map: Object) -> Object:
-    """The Job in the ConfigMap with the training template."""
-    job: Object = yaml.safe_load(config_map["data"]["job.yaml"])
-    return job
+def jobs_of(config_map: Object) -> dict[str, Object]:
+    """The Jobs in the ConfigMap with the training templates, by their keys; none in another ConfigMap."""
+    data = config_map.get("data", {})
+    return {key: yaml.safe_load(data[key]) for key in JOBS if key in data}
 
 
 def containers(template: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,11 +105,11 @@ def bad_quantities(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def with_jobs(objects: Sequence[Object]) -> Iterator[Object]:
-    """The objects and the Job inside the training template."""
+    """The objects and the Jobs inside the training templates."""
     for item in objects:
         yield item
-        if item["kind"] == "ConfigMap" and "job.yaml" in item.get("data", {}):
-            yield job_of(item)
+        if item["kind"] == "ConfigMap":
+            yield from jobs_of(item).values()
 
 
 def title(item: Object) -> str:

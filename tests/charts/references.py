@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tests.charts.objects import containers, pod_templates, title, with_jobs
+from tests.charts.objects import JOBS, containers, pod_templates, title, with_jobs
 from tests.charts.rendering import Object
 
 NAMED: dict[str, str] = {
@@ -16,6 +16,7 @@ NAMED: dict[str, str] = {
 }
 """Fields whose text is the name of an object of that kind."""
 
+OWNERS = {"StatefulSet", "Deployment"}
 REFERENCES = {
     "secretKeyRef": "Secret",
     "secretRef": "Secret",
@@ -73,7 +74,7 @@ def _named(value: Any) -> Iterator[tuple[str, str, str]]:
                 yield from (("Secret", secret["name"], "") for secret in inner)
             elif field == "env":
                 templates = (one for one in inner if one["name"] == "KUBEVOICE_LAUNCH__TEMPLATE")
-                yield from (("ConfigMap", template["value"], "job.yaml") for template in templates)
+                yield from (("ConfigMap", template["value"], key) for template in templates for key in JOBS)
                 yield from _named(inner)
             else:
                 yield from _named(inner)
@@ -91,13 +92,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def idle_selectors(objects: Sequence[Object]) -> Iterator[str]:
-    """Services, budgets, monitors and StatefulSets that select no pod, and ports that the selected pods do not name."""
+    """Services, budgets, monitors and owners of pods that select none, and ports that the selected do not name."""
     templates = [template for _, template in pod_templates(objects)]
     for item in objects:
         selector, ports = _selector(item)
         if selector is None:
             continue
-        own = [item["spec"]["template"]] if item["kind"] == "StatefulSet" else templates
+        own = [item["spec"]["template"]] if item["kind"] in OWNERS else templates
         selected = [pod for pod in own if selector.items() <= pod["metadata"].get("labels", {}).items()]
         if not selected:
             yield f"{title(item)} selects no pod by {selector}"
@@ -119,7 +120,7 @@ def _selector(item: Object) -> tuple[dict[str, str] | None, list[str | int]]:
     match item["kind"]:
         case "Service":
             return spec.get("selector"), [port.get("targetPort", port["port"]) for port in spec["ports"]]
-        case "PodDisruptionBudget" | "StatefulSet":
+        case "PodDisruptionBudget" | "StatefulSet" | "Deployment":
             return spec["selector"]["matchLabels"], []
         case "PodMonitor":
             return spec["selector"]["matchLabels"], [end["port"] for end in spec["podMetricsEndpoints"]]

@@ -71,6 +71,14 @@ def test_it_does_not_fire_when_it_should_not(alert: str, tmp_path: Path) -> None
 
 
 @needs_promtool
+def test_a_failed_run_rings_for_an_hour_and_not_as_long_as_its_job_is_kept(tmp_path: Path) -> None:
+    alert = "KubevoiceTrainingFailed"
+    for minute, firing in ((60, True), (80, False)):
+        verdict = ask(Case(FIRES[alert].series, minute), alert, firing, tmp_path)
+        assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+@needs_promtool
 def test_the_rendered_rules_are_rules(tmp_path: Path) -> None:
     rule = one(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
     path = tmp_path / "rules.yaml"

@@ -7,7 +7,7 @@ import re
 import pytest
 from helm_python.errors import HelmRenderError
 
-from serving.settings import LimitSettings
+from serving.settings_groups import LimitSettings
 from tests.charts.refusals import REFUSED
 from tests.charts.refusals.values import API, GPU, INCREMENTAL, TOLERANT, Values, groups, scaler
 from tests.charts.rendering import CHART, MINIMAL, NAMESPACE, chart, made_by, merged
@@ -22,6 +22,10 @@ ACCEPTED: dict[str, Values] = {
     "all GPUs of the cluster between serving and training": {
         "gpuPool": 3,
         "training": {"gpuQuota": 2},
+        "priorityClasses": {"training": "low"},
+    },
+    "a Job of several nodes that takes all of the quota": {
+        "training": {"gpuQuota": 4, "gpus": 2, "nodes": 2},
         "priorityClasses": {"training": "low"},
     },
     "a quota of none as a pause of training": {

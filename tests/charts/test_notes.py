@@ -32,6 +32,11 @@ def test_the_address_is_that_of_the_ingress_the_route_or_the_gateway() -> None:
     assert "get gateway voices-kubevoice-gateway" in notes(opened | {"upgrade": upgrade})
 
 
+def test_tensorboard_is_found() -> None:
+    assert "tensorboard" not in notes()
+    assert "port-forward service/voices-kubevoice-tensorboard 6006" in notes({"tensorboard": {"enabled": True}})
+
+
 def test_dashboards_and_alerts_are_found() -> None:
     monitoring = {"dashboards": {"enabled": True, "labels": {"team": "x"}}, "rules": {"enabled": True}}
     text = notes({"monitoring": monitoring})
@@ -54,8 +59,13 @@ def test_dashboards_and_alerts_are_found() -> None:
         ({}, "training.gpuQuota is empty"),
         ({"speech": {"minReplicas": 0}}, "speech.minReplicas is 0"),
         ({"networkPolicy": {"enabled": False}}, "networkPolicy.enabled is off"),
+        (
+            {"networkPolicy": {"enabled": False}, "tensorboard": {"enabled": True}},
+            "the ports of Ray and TensorBoard, which has no login",
+        ),
+        ({"podDisruptionBudgets": {"training": True}}, "podDisruptionBudgets.training is on"),
         ({"ray": {"authentication": False}}, "ray.authentication is off"),
-        ({"exposure": {"allowUnauthenticated": True}}, "no API keys"),
+        ({"exposure": {"allowUnauthenticated": True}}, "until there is an API key"),
         (
             {"ingress": {"enabled": True, "hosts": ["a.example.org"]}, "exposure": {"allowUnauthenticated": True}},
             "x-request-timeout-seconds",

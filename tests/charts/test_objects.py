@@ -90,6 +90,11 @@ BROKEN: dict[str, tuple[Check, Callable[[list[Object]], Any], str]] = {
         lambda all_: _in_training(all_, "memory: 32Gi", "memory: 32GB"),
         "'32GB' is no quantity",
     ),
+    "a quantity that is none in the dataset Job": (
+        objects.bad_quantities,
+        lambda all_: _in_training(all_, "memory: 8Gi", "memory: 8GB"),
+        "'8GB' is no quantity",
+    ),
     "a mount without a volume": (
         references.dangling_mounts,
         lambda all_: ray_container(all_)["volumeMounts"].append({"name": "ca", "mountPath": "/ca"}),
@@ -134,6 +139,11 @@ BROKEN: dict[str, tuple[Check, Callable[[list[Object]], Any], str]] = {
         references.idle_selectors,
         lambda all_: named(all_, "StatefulSet")["spec"]["template"]["metadata"]["labels"].clear(),
         "StatefulSet/voices-kubevoice-postgresql selects no pod",
+    ),
+    "a Deployment that does not select its own pods": (
+        references.idle_selectors,
+        lambda all_: named(all_, "Deployment")["spec"]["template"]["metadata"]["labels"].clear(),
+        "Deployment/voices-kubevoice-tensorboard selects no pod",
     ),
     "a monitor of a port that is not there": (
         references.idle_selectors,
@@ -195,8 +205,8 @@ BROKEN: dict[str, tuple[Check, Callable[[list[Object]], Any], str]] = {
 
 def _in_training(release: list[Object], old: str, new: str) -> None:
     data = one(release, "ConfigMap", "voices-kubevoice-training-template")["data"]
-    assert old in data["job.yaml"]
-    data["job.yaml"] = data["job.yaml"].replace(old, new)
+    key = next(key for key, text in data.items() if old in text)
+    data[key] = data[key].replace(old, new)
 
 
 def _backend(release: list[Object]) -> Any:
@@ -228,7 +238,9 @@ def test_every_kind_of_pod_is_looked_at(everything: list[Object]) -> None:
         "-postgresql",
         "-redis",
         "-speaks",
-        "-training-template: Job/",
+        "-tensorboard",
+        "-training-template: dataset-job.yaml",
+        "-training-template: job.yaml",
     ]
     pods = [owner.rpartition("/")[2] for owner in owners if owner.startswith("RayService/")]
     assert pods == ["head", "api", "gpu"]

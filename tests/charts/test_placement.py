@@ -17,7 +17,7 @@ RELEASE = dict(pod_templates(render(merged(EVERYTHING, EVERYWHERE))))
 
 def test_no_kind_of_pod_is_left_out() -> None:
     kinds = {owner.partition("/")[0] for owner in RELEASE}
-    assert kinds == {"RayService", "StatefulSet", "Job", "Pod", "ConfigMap"}
+    assert kinds == {"RayService", "StatefulSet", "Deployment", "Job", "Pod", "ConfigMap"}
 
 
 @pytest.mark.parametrize("owner", RELEASE)
@@ -29,7 +29,7 @@ def test_every_pod_tolerates_and_requires_what_all_are_asked_for(owner: str) -> 
 
 def test_a_pod_keeps_its_own_taints_beside_them() -> None:
     for owner, template in RELEASE.items():
-        on_gpus = owner.endswith("/gpu") or "training" in owner
+        on_gpus = owner.endswith(("/gpu", ": job.yaml"))
         assert (TAINT in template["spec"]["tolerations"]) == on_gpus, owner
 
 
@@ -42,4 +42,4 @@ def test_a_label_of_the_pod_s_own_counts() -> None:
 def test_without_them_a_pod_has_neither() -> None:
     for owner, template in pod_templates(render(EVERYTHING)):
         assert "nodeSelector" not in template["spec"], owner
-        assert ("tolerations" in template["spec"]) == (owner.endswith("/gpu") or "training" in owner), owner
+        assert ("tolerations" in template["spec"]) == (owner.endswith(("/gpu", ": job.yaml"))), owner

@@ -28,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "redis": {"bundled": {"enabled": True}},
     "ray": {"gcsFaultTolerance": {"enabled": True}},
     "models": {"xtts": {"download": {"enabled": True, "acceptLicence": True}}},
+    "tensorboard": {"enabled": True},
 }
 NO_TRAINING: dict[str, Any] = {"training": {"enabled": False}}
 
@@ -198,7 +199,7 @@ def test_only_pods_that_talk_to_kubernetes_have_a_token() -> None:
     assert pods["head"] == (f"{FULLNAME}-head", True)  # KubeRay's autoscaler
     assert pods["group api"] == (f"{FULLNAME}-api", True)
     assert pods["group gpu"] == (f"{FULLNAME}-worker", False)
-    assert len(pods) >= 7  # and the bundled databases, the download, the test
+    assert len(pods) >= 8  # and the bundled databases, the download, TensorBoard, the test
     assert {name for name, (_, mounted) in pods.items() if mounted} == {"head", "group api"}
 
 

@@ -19,10 +19,15 @@ from tests.charts.rendering import CHART, MINIMAL, NAMESPACE, chart, merged
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 SETTINGS = SCHEMA["properties"]["settings"]["properties"]
 
-DECIDED_ELSEWHERE = {"data", "http", "replicas", "database", "launch"}
+DECIDED_ELSEWHERE = {"data", "replicas", "database", "launch"}
 """Settings that the cluster decides; serving/app.py or the pods' environment gives them."""
 
-DECIDED_WITHIN = {"rvc": {"enabled", "replicas"}}
+DECIDED_WITHIN = {
+    "rvc": {"enabled", "replicas"},
+    "auth": {"enabled", "root_key", "pepper"},
+    "http": {"host", "port", "allow_unauthenticated"},
+    "quotas": {"redis_url"},
+}
 """Keys of sections for which the chart has values of its own."""
 
 FREE = {
@@ -126,6 +131,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "/networkPolicy/clients/0",
         "podselector",
     ),
+    "no node at all": ({"training": {"nodes": 0}}, "/training/nodes", "want 1"),
+    "a bound of no time": ({"training": {"activeDeadlineSeconds": 0}}, "/training/activeDeadlineSeconds", "want 1"),
+    "a bound in words": ({"training": {"activeDeadlineSeconds": "a day"}}, "/activeDeadlineSeconds", "maxLength"),
+    "GPUs for datasets": ({"training": {"datasets": {"gpus": 1}}}, "/training/datasets", "gpus"),
     "a quota in words": ({"training": {"gpuQuota": "four"}}, "/training/gpuQuota", "four"),
     "an interval without a unit": (
         {"monitoring": {"podMonitors": {"interval": "15"}}},

@@ -49,6 +49,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "another revision of the weights": {"models": {"xtts": {"download": {"revision": "v2.0.3", "backoffLimit": 2}}}},
     "training": {"training": {"backoffLimit": 1, "resources": {"limits": {"memory": "64Gi"}}}},
+    "TensorBoard": {"tensorboard": {"enabled": True, "resources": {"limits": {"memory": "2Gi"}}}},
     "no training": {"training": {"enabled": False}},
     "no network policies and budgets": {
         "networkPolicy": {"enabled": False},
@@ -122,6 +123,11 @@ SPOILT: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     ),
     "another selector of a database": (
         "StatefulSet",
+        lambda item: item["spec"]["selector"]["matchLabels"].update(version="2"),
+        "spec.selector changes",
+    ),
+    "another selector of TensorBoard": (
+        "Deployment",
         lambda item: item["spec"]["selector"]["matchLabels"].update(version="2"),
         "spec.selector changes",
     ),

@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from charts.values_table import Value, described, documented, groups_table, readme, values_table
-from tests.charts.rendering import CHART
+from tests.charts.rendering import CHART, one, render
 
 VALUES = (CHART / "values.yaml").read_text()
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 README = (CHART / "README.md").read_text()
+
+INSTALL = CHART.parent.parent / "docs" / "install.md"
 
 NOT_IN_VALUES = {
     "global": "Helm gives it to subcharts",
@@ -111,3 +115,14 @@ def test_what_a_worker_group_may_have_is_in_the_comment_of_the_values() -> None:
 def test_the_readme_links_to_files_that_exist() -> None:
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (CHART / link).exists(), link
+
+
+def test_values_that_the_installation_shows_are_taken_as_they_stand() -> None:
+    shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", INSTALL.read_text(), re.DOTALL)]
+    identity = next(values for values in shown if "oidc" in values.get("settings", {}))
+    objects = render(identity)
+    assert identity["settings"]["oidc"]["issuer"] in yaml.safe_dump(one(objects, "RayService"))
+    assert any(
+        item["kind"] == "NetworkPolicy" and item["spec"].get("egress") == identity["networkPolicy"]["extraEgress"]
+        for item in objects
+    )

@@ -56,6 +56,13 @@ def test_it_runs_the_charts_image_where_the_chart_would(charts_pod: dict[str, An
     assert set(mounts) == {volume["name"] for volume in POD["volumes"]}
 
 
+def test_it_goes_on_after_a_stop_as_the_charts_own_do(objects: list[Object]) -> None:
+    charts = yaml.safe_load(one(objects, "ConfigMap")["data"][KEY])["spec"]
+    assert JOB["spec"]["podReplacementPolicy"] == charts["podReplacementPolicy"]
+    ignored = [rule for rule in charts["podFailurePolicy"]["rules"] if rule["action"] == "Ignore"]
+    assert ignored == [rule for rule in JOB["spec"]["podFailurePolicy"]["rules"] if rule["action"] == "Ignore"]
+
+
 def test_each_creation_has_a_name_of_its_own() -> None:
     assert "name" not in JOB["metadata"]
     assert JOB["metadata"]["generateName"].endswith("-")

@@ -42,6 +42,15 @@ have the same.
 - {name: HOME, value: /tmp}
 - {name: KUBEVOICE_DATA, value: /data}
 {{ include "kubevoice.databaseEnv" .root }}
+{{- /* Optional: a Secret of one's own may lack it; it is then a file on the volume. */}}
+- name: KUBEVOICE_AUTH__PEPPER
+  valueFrom: {secretKeyRef: {name: {{ include "kubevoice.keys" .root }}, key: api-key-pepper, optional: true}}
+{{- with $values.quotas.redisSecret }}
+{{- if .name }}
+- name: KUBEVOICE_QUOTAS__REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ .key }}}}
+{{- end }}
+{{- end }}
 {{- if $values.training.enabled }}
 - {name: KUBEVOICE_LAUNCH__TEMPLATE, value: {{ include "kubevoice.fullname" .root }}-training-template}
 {{- end }}
@@ -60,6 +69,13 @@ have the same.
 {{- /* A dead proxy is replaced after 4 seconds, by Ray's defaults after 30. */}}
 - {name: RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S, value: "1"}
 - {name: RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S, value: "2"}
+{{- /* Cuts clients that stop reading. It runs in Ray's own processes, which have only the environment. */}}
+- {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: "serving.deployments.stalled:middlewares"}
+{{- with $values.settings.limits }}
+{{- with .stalled_reader_s }}
+- {name: KUBEVOICE_LIMITS__STALLED_READER_S, value: {{ . | quote }}}
+{{- end }}
+{{- end }}
 {{- if $values.ray.haProxy }}
 - {name: RAY_SERVE_ENABLE_HA_PROXY, value: "1"}
 - {name: RAY_SERVE_DEFAULT_HTTP_HOST, value: 0.0.0.0}

@@ -1,4 +1,4 @@
-{{/* What the pods that run kubevoice and then end have in common: the download and training. */}}
+{{/* What the pods that run kubevoice beside Ray have in common: the download, training, the test, TensorBoard. */}}
 
 {{/* metadata of the pod: (dict "root" $ "component" "training"). */}}
 {{- define "kubevoice.job.metadata" -}}
@@ -14,6 +14,10 @@ annotations: {{- toYaml . | nindent 2 }}
 {{/* Fields of the pod: (dict "root" $ "own" values), the values those with a node selector and tolerations of its own. */}}
 {{- define "kubevoice.job.pod" -}}
 restartPolicy: Never
+{{ include "kubevoice.plainPod" . }}
+{{- end -}}
+
+{{- define "kubevoice.plainPod" -}}
 serviceAccountName: {{ include "kubevoice.serviceAccount" (dict "root" .root "component" "job") }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -24,7 +28,10 @@ securityContext: {{- include "kubevoice.podSecurity" .root | nindent 2 }}
 {{- include "kubevoice.nodes" . }}
 {{- end -}}
 
-{{/* storage.singleNode: where the first pod with the volume went, the others go. templates/_pod.tpl uses it too. */}}
+{{/*
+storage.singleNode: where the first pod with the volume went, the others go. templates/_pod.tpl uses it too, so a component more would make
+a new Ray cluster; datasets and TensorBoard follow without being in the list.
+*/}}
 {{- define "kubevoice.job.sameNode" -}}
 podAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
@@ -45,15 +52,20 @@ envFrom: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Environment, each name once as the API server wants it: (dict "root" $ "own" text). The values have the last word. */}}
+{{/*
+Environment, each name once as the API server wants it: (dict "root" $ "own" text "more" list). The values have the last word, those of
+the Job, which are the list, after those of all pods.
+*/}}
 {{- define "kubevoice.job.env" -}}
-{{- $given := list -}}
-{{- range .root.Values.pods.env }}{{ $given = append $given .name }}{{ end -}}
+{{- $values := concat .root.Values.pods.env (.more | default list) -}}
+{{- $all := concat (fromYamlArray (include "kubevoice.job.ownEnv" .root)) (fromYamlArray (.own | default "[]")) $values -}}
+{{- $names := list -}}
+{{- range $all }}{{ $names = append $names .name }}{{ end -}}
 {{- $env := list -}}
-{{- range concat (fromYamlArray (include "kubevoice.job.ownEnv" .root)) (fromYamlArray (.own | default "[]")) -}}
-{{- if not (has .name $given) }}{{ $env = append $env . }}{{ end -}}
+{{- range $index, $variable := $all -}}
+{{- if not (has $variable.name (slice $names (add1 $index | int))) }}{{ $env = append $env $variable }}{{ end -}}
 {{- end -}}
-{{ concat $env .root.Values.pods.env | toYaml }}
+{{ toYaml $env }}
 {{- end -}}
 
 {{- define "kubevoice.job.ownEnv" -}}

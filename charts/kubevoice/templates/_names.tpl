@@ -59,7 +59,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- .Values.storage.existingClaim | default (printf "%s-data" (include "kubevoice.fullname" .)) -}}
 {{- end -}}
 
-{{/* The Secret with the keys: auth_token, postgresql-password, redis-password. */}}
+{{/* The Secret with the keys: auth_token, api-key-pepper, postgresql-password, redis-password. */}}
 {{- define "kubevoice.keys" -}}
 {{- .Values.secrets.existingSecret | default (printf "%s-keys" (include "kubevoice.fullname" .)) -}}
 {{- end -}}

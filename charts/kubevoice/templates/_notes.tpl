@@ -18,13 +18,18 @@
 {{- end }}
 {{- if not .Values.networkPolicy.enabled }}
 - networkPolicy.enabled is off: every pod of the cluster reaches the ports of Ray
+{{- if .Values.tensorboard.enabled }} and TensorBoard, which has no login{{ end }}
 {{- end }}
 {{- if .Values.exposure.allowUnauthenticated }}
-- there are no API keys: who reaches the address may use everything
+- until there is an API key, who reaches the address may use everything; make one:
+  kubectl exec in a pod of the API: kubevoice keys create --help
 {{- end }}
 {{- if .Values.ingress.enabled }}
 - let your ingress controller remove x-request-timeout-seconds, x-request-disconnect-disabled, x-session-id and
   serve_multiplexed_model_id from requests: Ray Serve takes orders from them
+{{- end }}
+{{- if and .Values.podDisruptionBudgets.enabled .Values.podDisruptionBudgets.training .Values.training.enabled }}
+- podDisruptionBudgets.training is on: a drain of a node waits until the training on it has ended
 {{- end }}
 {{- if eq (int .Values.speech.minReplicas) 0 }}
 - speech.minReplicas is 0: the first sentence after a pause waits for a pod, the weights and the model

@@ -29,6 +29,15 @@ applications:
           num_cpus: {{ .Values.api.cpus }}
           num_gpus: 0
           resources: {kubevoice-api: 0.001}
+      {{- if ne (dig "workers" 1 .Values.settings.jobs | int) 0 }}
+      - name: Jobs
+        num_replicas: {{ dig "workers" 1 .Values.settings.jobs }}
+        graceful_shutdown_timeout_s: {{ .Values.lifecycle.gracefulShutdownSeconds }}
+        ray_actor_options:
+          num_cpus: 0
+          num_gpus: 0
+          resources: {kubevoice-api: 0.001}
+      {{- end }}
       - name: {{ title .Values.settings.engine }}
         {{- include "kubevoice.serve.replicas" (dict "root" . "bounds" .Values.speech) | nindent 8 }}
         max_surge_percent: {{ .Values.speech.maxSurgePercent }}

@@ -8,7 +8,9 @@ from pathlib import Path
 from tests.charts.rendering import installable, render_texts
 
 FOLDER = Path(__file__).parent
-RANDOM = re.compile(r'^(  (?:auth_token|postgresql-password|redis-password)): "[A-Za-z0-9+/=]{64}"$', re.MULTILINE)
+RANDOM = re.compile(
+    r'^(  (?:api-key-pepper|auth_token|postgresql-password|redis-password)): "[A-Za-z0-9+/=]{64}"$', re.MULTILINE
+)
 COPIES = {"monitoring/dashboards.yaml", "monitoring/prometheusrule.yaml"}
 """Templates that make copies of files of the chart, which are read there."""
 

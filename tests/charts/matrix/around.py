@@ -47,6 +47,40 @@ AROUND: dict[str, Values] = {
     "training on MIG instances that Kueue admits": {
         "training": {"gpuResource": "nvidia.com/mig-3g.40gb", "queueName": "gpus", "nodeSelector": {"pool": "train"}}
     },
+    "training on eight GPUs of four nodes each, with variables and a bound": {
+        "training": {
+            "nodes": 4,
+            "gpus": 8,
+            "env": [{"name": "NUM_EPOCHS", "value": "3"}, {"name": "NCCL_DEBUG", "value": "INFO"}],
+            "activeDeadlineSeconds": 86400,
+        },
+        "podDisruptionBudgets": {"training": True},
+    },
+    "datasets on nodes of their own": {
+        "training": {
+            "datasets": {
+                "resources": {"requests": {"cpu": "8", "memory": "16Gi"}, "limits": {"memory": "16Gi"}},
+                "nodeSelector": {"pool": "cpu"},
+                "tolerations": [{"key": "cpu", "operator": "Exists"}],
+            }
+        }
+    },
+    "TensorBoard": {"tensorboard": {"enabled": True}},
+    "TensorBoard on one node without network policies": merged(
+        ONE_NODE, {"tensorboard": {"enabled": True}, "networkPolicy": {"enabled": False}}
+    ),
+    "TensorBoard beside no training, with the options of every pod": {
+        "tensorboard": {
+            "enabled": True,
+            "resources": {"requests": {"cpu": 1, "memory": "4Gi"}, "limits": {"memory": "4Gi"}},
+        },
+        "training": {"enabled": False},
+        "pods": {
+            "volumes": [{"name": "ca", "configMap": {"name": "company-ca"}}],
+            "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/company", "readOnly": True}],
+        },
+        "imagePullSecrets": [{"name": "registry"}],
+    },
     "classes that exist": {"priorityClasses": {"serving": "gold", "training": "bronze"}},
     "classes that are made": CLASSES,
     "the bundled database": BUNDLED,

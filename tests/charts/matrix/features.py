@@ -24,7 +24,20 @@ INCREMENTAL: Values = merged(
 )
 
 EVERYTHING: Values = merged(
-    OPEN, INGRESS, ROUTE, BUNDLED, DOWNLOAD, BUNDLED_REDIS, CLASSES, MONITORED, {"training": {"gpuQuota": 2}}
+    OPEN,
+    INGRESS,
+    ROUTE,
+    BUNDLED,
+    DOWNLOAD,
+    BUNDLED_REDIS,
+    CLASSES,
+    MONITORED,
+    {
+        "training": {"gpuQuota": 2, "nodes": 2},
+        "tensorboard": {"enabled": True},
+        "networkPolicy": {"tensorboard": [{"podSelector": {"matchLabels": {"app": "portal"}}}]},
+        "podDisruptionBudgets": {"training": True},
+    },
 )
 """An object of every template, but the Secret with a database's URL."""
 

@@ -24,12 +24,16 @@ def test_every_port_that_ray_is_started_with_is_open_between_its_pods() -> None:
         assert (low, high) in open_ports
 
 
+def test_the_ports_that_linux_chooses_are_open_as_serve_s_replicas_listen_there() -> None:
+    assert (32768, 60999) in ports(one(made_by(TEMPLATE), "NetworkPolicy"))
+
+
 def test_the_port_of_ray_clients_is_closed() -> None:
     assert not any(low <= 10001 <= high for low, high in ports(one(made_by(TEMPLATE), "NetworkPolicy")))
 
 
 def test_the_ports_of_haproxy_are_open_where_it_runs() -> None:
-    haproxy = {(8404, 8404), (8500, 8500), (30000, 31000), (40000, 41000)}
+    haproxy = {(8404, 8404), (8500, 8500), (30000, 31000)}
     assert haproxy <= set(ports(one(made_by(TEMPLATE), "NetworkPolicy")))
     assert not haproxy & set(ports(one(made_by(TEMPLATE, {"ray": {"haProxy": False}}), "NetworkPolicy")))
 

@@ -14,14 +14,19 @@ EVERYTHING: dict[str, Any] = {
     "redis": {"bundled": {"enabled": True}},
     "ray": {"gcsFaultTolerance": {"enabled": True}},
     "models": {"xtts": {"download": {"enabled": True, "acceptLicence": True}}},
+    "training": {"nodes": 2},
+    "tensorboard": {"enabled": True},
+    "networkPolicy": {"tensorboard": [{"podSelector": {"matchLabels": {"app": "portal"}}}]},
 }
 STRANGER = Pod({"app": "anything"}, "elsewhere")
 NEIGHBOUR = Pod({"app": "anything"})
+PORTAL = Pod({"app": "portal"})
 OPERATOR = Pod({"app.kubernetes.io/component": "kuberay-operator"}, "kuberay")
 INTERNET, API_SERVER = "203.0.113.7", "10.0.0.1"
-NAMES = ["head", "worker/api", "worker/gpu", "postgresql", "redis", "model-download", "training", "test"]
+NAMES = ["head", "worker/api", "worker/gpu", "postgresql", "redis", "model-download", "test"]
+NAMES += ["training", "dataset", "tensorboard"]
 RAY = ["head", "worker/api", "worker/gpu"]
-RAY_PORTS = [6379, 6380, 6381, 6382, 6383, 8265, 10002, 19999, 52365, 8000, 8080, 8500, 30000, 31000, 40000, 41000]
+RAY_PORTS = [6379, 6380, 6381, 6382, 6383, 8000, 8080, 8265, 8500, 10002, 19999, 30000, 31000, 32768, 52365, 60999]
 
 
 @functools.cache
@@ -33,6 +38,7 @@ def end(name: str) -> End:
     named: dict[str, End] = {
         "stranger": STRANGER,
         "neighbour": NEIGHBOUR,
+        "portal": PORTAL,
         "operator": OPERATOR,
         "internet": INTERNET,
         "api server": API_SERVER,
@@ -52,7 +58,7 @@ def test_pods_of_the_ray_cluster_reach_each_others_ports() -> None:
 def test_the_ports_of_haproxy_are_open_where_it_runs_only() -> None:
     without = render({"ray": {"haProxy": False}})
     head, worker = (pods(without)[name] for name in ("head", "worker/api"))
-    for port in (8404, 8500, 30000, 40000):
+    for port in (8404, 8500, 30000):
         assert not allowed(without, head, worker, port), port
     assert allowed(without, head, worker, 8000)
 
@@ -73,6 +79,9 @@ def test_the_ports_of_haproxy_are_open_where_it_runs_only() -> None:
         ("worker/api", "postgresql", 5432),
         ("head", "redis", 6379),
         ("model-download", "internet", 443),
+        ("training", "training", 29400),
+        ("training", "training", 51234),
+        ("portal", "tensorboard", 6006),
     ],
 )
 def test_what_is_needed_gets_through(source: str, destination: str, port: int) -> None:
@@ -99,6 +108,17 @@ def test_what_is_needed_gets_through(source: str, destination: str, port: int) -
         ("worker/gpu", "api server", 443),
         ("training", "api server", 443),
         ("training", "internet", 443),
+        ("neighbour", "training", 29400),
+        ("training", "dataset", 29400),
+        ("dataset", "training", 29400),
+        ("dataset", "internet", 443),
+        ("worker/api", "training", 29400),
+        ("neighbour", "tensorboard", 6006),
+        ("stranger", "tensorboard", 6006),
+        ("worker/api", "tensorboard", 6006),
+        ("tensorboard", "internet", 443),
+        ("tensorboard", "api server", 443),
+        ("tensorboard", "postgresql", 5432),
         ("worker/gpu", "internet", 443),
         ("head", "internet", 80),
         ("postgresql", "internet", 443),
@@ -110,11 +130,12 @@ def test_the_rest_does_not(source: str, destination: str, port: int) -> None:
     assert not allowed(release(), end(source), end(destination), port)
 
 
-def test_every_pod_but_the_bundled_databases_asks_for_names() -> None:
+def test_every_pod_but_the_bundled_databases_and_tensorboard_asks_for_names() -> None:
     dns = Pod({"k8s-app": "kube-dns"}, "kube-system")
+    quiet = ("postgresql", "redis", "tensorboard")
     for name in NAMES:
         for protocol in ("UDP", "TCP"):
-            assert allowed(release(), end(name), dns, 53, protocol) is (name not in ("postgresql", "redis")), name
+            assert allowed(release(), end(name), dns, 53, protocol) is (name not in quiet), name
 
 
 def test_switched_off_there_are_no_policies() -> None:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from tests.charts.objects import jobs_of
 from tests.charts.rendering import NAMESPACE, Object
 
 
@@ -88,10 +87,10 @@ def _labels(objects: Iterable[Object]) -> list[dict[str, str]]:
                 cluster = item["spec"]["rayClusterConfig"]
                 groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
                 found += [group["template"]["metadata"]["labels"] for group in groups]
-            case "Job" | "StatefulSet":
+            case "Job" | "StatefulSet" | "Deployment":
                 found.append(item["spec"]["template"]["metadata"]["labels"])
             case "Pod":
                 found.append(item["metadata"]["labels"])
-            case "ConfigMap" if "job.yaml" in item["data"]:
-                found.append(yaml.safe_load(item["data"]["job.yaml"])["spec"]["template"]["metadata"]["labels"])
+            case "ConfigMap":
+                found += [job["spec"]["template"]["metadata"]["labels"] for job in jobs_of(item).values()]
     return found

@@ -31,6 +31,14 @@ def test_the_password_of_the_bundled_database_comes_before_the_address_that_hold
     assert names.index("DATABASE_PASSWORD") < names.index("KUBEVOICE_DATABASE__URL")
 
 
+def test_the_redis_of_quotas_comes_from_a_secret_where_there_is_one() -> None:
+    assert "KUBEVOICE_QUOTAS__REDIS_URL" not in environment(head())
+    values = {"quotas": {"redisSecret": {"name": "counts", "key": "redis"}}}
+    for template in (head(values), worker(values, "api")):
+        secret = {"secretKeyRef": {"name": "counts", "key": "redis"}}
+        assert environment(template)["KUBEVOICE_QUOTAS__REDIS_URL"] == secret
+
+
 def test_without_training_no_template_is_named() -> None:
     assert "KUBEVOICE_LAUNCH__TEMPLATE" not in environment(worker({"training": {"enabled": False}}, "api"))
 

@@ -22,7 +22,8 @@ from ray.serve.schema import (
 )
 
 from serving.app import build
-from serving.settings import RvcReplicaSettings, Settings, load_settings
+from serving.settings import Settings, load_settings
+from serving.settings_groups import RvcReplicaSettings
 from tests.charts.ray.cluster import serve_config
 
 ESPEAK = {"settings": {"engine": "espeak"}}
@@ -79,13 +80,14 @@ def test_ray_serve_takes_it_and_knows_every_key() -> None:
     config = serve_config({"speech": {"minReplicas": 0}})
     parsed(config)
     app = config["applications"][0]
+    scaled = [item for item in app["deployments"] if "num_replicas" not in item]
     known: list[tuple[dict[str, Any], type[BaseModel]]] = [
         (config, ServeDeploySchema),
         (config["http_options"], HTTPOptionsSchema),
         (app, ServeApplicationSchema),
         *((item, DeploymentSchema) for item in app["deployments"]),
         *((item["ray_actor_options"], RayActorOptionsSchema) for item in app["deployments"]),
-        *((item["autoscaling_config"], AutoscalingConfig) for item in app["deployments"]),
+        *((item["autoscaling_config"], AutoscalingConfig) for item in scaled),
     ]
     for given, model in known:  # Serve drops what it does not know without a word
         assert set(given) <= set(model.model_fields), model.__name__

@@ -104,6 +104,18 @@ AROUND: dict[str, Case] = {
         {"training": {"gpuQuota": 2, "gpus": 4}, "priorityClasses": {"training": "low"}},
         ["training.gpus (4)", "training.gpuQuota (2)", "lower the former"],
     ),
+    "no training Job of several nodes fits in the quota": (
+        {"training": {"gpuQuota": 3, "gpus": 2, "nodes": 2}, "priorityClasses": {"training": "low"}},
+        ["training.gpus (2) times training.nodes (2)", "training.gpuQuota (3)", "lower the former"],
+    ),
+    "one node is to be several": (
+        {"storage": {"accessMode": "ReadWriteOnce", "singleNode": True}, "training": {"nodes": 2}},
+        ["training.nodes is 2", "storage.singleNode", "set the former to 1"],
+    ),
+    "a process is to see several MIG instances": (
+        {"training": {"gpus": 2, "gpuResource": "nvidia.com/mig-2g.20gb"}},
+        ["training.gpus is 2", "nvidia.com/mig-2g.20gb", "set the former to 1"],
+    ),
     "serving and training have one class": (
         {"priorityClasses": {"serving": "all", "training": "all"}},
         ["priorityClasses.serving and priorityClasses.training are both all", "name two"],
@@ -146,11 +158,11 @@ AROUND: dict[str, Case] = {
     ),
     "the Gateway of an upgrade lets everybody in": (
         {"upgrade": INCREMENTAL["upgrade"]},
-        ["which makes a Gateway", "no API keys", "set exposure.allowUnauthenticated to true"],
+        ["which makes a Gateway", "until there is an API key", "set exposure.allowUnauthenticated to true"],
     ),
     "an Ingress lets everybody in": (
         {"ingress": {"enabled": True, "hosts": ["a.example.org"]}},
-        ["ingress.enabled is true", "no API keys", "exposure.allowUnauthenticated"],
+        ["ingress.enabled is true", "until there is an API key", "exposure.allowUnauthenticated"],
     ),
     "a route lets everybody in": (
         {"route": {"enabled": True, "parentRefs": [{"name": "public"}]}},

@@ -11,7 +11,7 @@ from tests.charts.rendering import MINIMAL, NAMESPACE, RELEASE, Object, chart, m
 from tests.charts.secrets.cluster import Cluster, running
 
 TEMPLATE = "secrets/keys.yaml"
-NAMES = {"auth_token", "postgresql-password", "redis-password"}
+NAMES = {"auth_token", "postgresql-password", "redis-password", "api-key-pepper"}
 
 
 def encoded(text: str) -> str:
@@ -32,7 +32,7 @@ def test_every_install_makes_keys_of_its_own_that_outlive_the_release() -> None:
     assert first["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     assert set(first["data"]) == NAMES
     values = [base64.b64decode(secret["data"][name]).decode() for secret in (first, second) for name in NAMES]
-    assert len(set(values)) == 6
+    assert len(set(values)) == 2 * len(NAMES)
     assert all(len(value) == 48 and value.isalnum() for value in values)
 
 

@@ -9,6 +9,7 @@ from serving.cli import app
 from tests.charts.rendering import made_by, one, render
 
 TEMPLATE = "tests/speaks.yaml"
+WITH_KEY = {"tests": {"keySecret": {"name": "tester"}}}
 
 
 def arguments(values: dict[str, Any] | None = None) -> list[str]:
@@ -32,11 +33,21 @@ def test_it_speaks_the_text_of_the_values_to_the_service() -> None:
     assert words == ["kubevoice", "check", f"http://{service}:8000", "--timeout", "240", "--text", text]
 
 
+def test_it_speaks_with_the_key_of_a_secret_once_keys_are_asked_for() -> None:
+    pod = one(made_by(TEMPLATE, WITH_KEY), "Pod")["spec"]
+    (container,) = pod["containers"]
+    file = container["args"][container["args"].index("--key-file") + 1]
+    mount = next(mount for mount in container["volumeMounts"] if mount["name"] == "key")
+    volume = next(volume["secret"] for volume in pod["volumes"] if volume["name"] == "key")
+    assert volume == {"secretName": "tester", "items": [{"key": "api-key", "path": "key"}]}
+    assert file == f"{mount['mountPath']}/key"
+
+
 def test_its_arguments_are_options_of_the_command() -> None:
     kubevoice = get_command(app)
     assert isinstance(kubevoice, TyperGroup)
     options = {name for parameter in kubevoice.commands["check"].params for name in parameter.opts}
-    assert {word for word in arguments() if word.startswith("--")} <= options
+    assert {word for word in arguments(WITH_KEY) if word.startswith("--")} <= options
 
 
 def test_during_incremental_upgrades_it_asks_the_active_cluster() -> None:

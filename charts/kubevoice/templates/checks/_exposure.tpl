@@ -7,7 +7,7 @@
 {{- if ne .Values.service.type "ClusterIP" }}{{ $open = append $open (printf "service.type is %s" .Values.service.type) }}{{ end -}}
 {{- if eq .Values.upgrade.type "NewClusterWithIncrementalUpgrade" }}{{ $open = append $open (printf "upgrade.type is %s, which makes a Gateway" .Values.upgrade.type) }}{{ end -}}
 {{- if and $open (not .Values.exposure.allowUnauthenticated) }}
-{{ join " and " $open }}, and there are no API keys yet, so that whoever reaches the address may use everything: put a proxy that authenticates in front, and set exposure.allowUnauthenticated to true
+{{ join " and " $open }}, and until there is an API key whoever reaches the address may use everything: make one (kubevoice keys create, see docs/install.md), or put a proxy that authenticates in front, and set exposure.allowUnauthenticated to true
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 ingress.enabled is true and ingress.hosts is empty, so that it would answer for every host name: name the hosts

@@ -8,9 +8,15 @@
 {{- if not $classes.training }}
 training.gpuQuota is {{ $quota }} and counts the pods of one priority class, and priorityClasses.training is empty: name a class there
 {{- end -}}
-{{- if and (gt (int $quota) 0) (gt (int $training.gpus) (int $quota)) }}
-training.gpus ({{ $training.gpus }}) is above training.gpuQuota ({{ $quota }}), so that no Job would ever start: lower the former, or raise the latter
+{{- if and (gt (int $quota) 0) (gt (mul $training.nodes $training.gpus) (int64 $quota)) }}
+training.gpus ({{ $training.gpus }}){{ if gt (int $training.nodes) 1 }} times training.nodes ({{ $training.nodes }}){{ end }} is above training.gpuQuota ({{ $quota }}), so that no Job would ever start: lower the former, or raise the latter
 {{- end -}}
+{{- end -}}
+{{- if and $training.enabled (contains "/mig-" $training.gpuResource) (gt (int $training.gpus) 1) }}
+training.gpus is {{ $training.gpus }} and training.gpuResource is {{ $training.gpuResource }}, of which CUDA shows a process one: set the former to 1, or take whole GPUs
+{{- end -}}
+{{- if and $training.enabled .Values.storage.singleNode (gt (int $training.nodes) 1) }}
+training.nodes is {{ $training.nodes }} and storage.singleNode puts all pods on one node: set the former to 1 (training.gpus takes several GPUs of a node), or the latter to false
 {{- end -}}
 {{- if and $classes.serving (eq $classes.serving $classes.training) }}
 priorityClasses.serving and priorityClasses.training are both {{ $classes.serving }}, so that neither gives way: name two classes
