@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -82,7 +82,9 @@ class Callers:
         self._endpoints = endpoints
         self._body = body
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(count)]
+        self.rounds = [0] * count
+        """Requests that each has ended, one way or the other."""
+        self._threads = [threading.Thread(target=self._call, args=(index,), daemon=True) for index in range(count)]
 
     def __enter__(self) -> Callers:
         for thread in self._threads:
@@ -98,7 +100,7 @@ class Callers:
 
     def assert_whole(self) -> None:
         """Nothing failed, and nothing was cut."""
-        assert self.failures == []
+        assert not self.failures, self.failures
         assert len(self.answers) >= len(self._threads)
         self.assert_alike()
 
@@ -109,16 +111,24 @@ class Callers:
         # Should the first itself be the odd one, the second or third is not.
         assert any(sum(alike(one, other) for other in self.answers) >= 0.9 * len(sizes) for one in self.answers[:3])
 
-    def _call(self) -> None:
+    def have_gone_round(self, since: Sequence[int]) -> bool:
+        """Whether each has ended the request that it was at when ``rounds`` were ``since``."""
+        return all(now > then for now, then in zip(self.rounds, since, strict=True))
+
+    def _call(self, index: int) -> None:
         while not self._stopped.is_set():
-            url = self._endpoints.choose()
-            try:
-                # A connection for each request: a Service chooses when it is opened.
-                answer = httpx.post(f"{url}/v1/audio/speech", json=self._body, timeout=180)
-            except httpx.HTTPError as error:
-                self.failures.append(f"{url}: {error!r}")
-                continue
-            if answer.status_code == 200:
-                self.answers.append(answer.content)
-            else:
-                self.failures.append(f"{url}: {answer.status_code} {answer.text}")
+            self._ask()
+            self.rounds[index] += 1
+
+    def _ask(self) -> None:
+        url = self._endpoints.choose()
+        try:
+            # A connection for each request: a Service chooses when it is opened.
+            answer = httpx.post(f"{url}/v1/audio/speech", json=self._body, timeout=180)
+        except httpx.HTTPError as error:
+            self.failures.append(f"{url}: {error!r}")
+            return
+        if answer.status_code == 200:
+            self.answers.append(answer.content)
+        else:
+            self.failures.append(f"{url}: {answer.status_code} {answer.text}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from openai import OpenAI
 
@@ -33,15 +36,48 @@ def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@dataclass(frozen=True)
+class RvcStart:
+    """A server that was to convert voices before its weights were there, and what it then said."""
+
+    server: Server
+    refused: httpx.Response
+    spoken: httpx.Response
+
+
 @pytest.fixture(scope="session")
-def rvc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that converts voices, with a tiny content encoder."""
+def rvc_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RvcStart]:
+    """A server that got a tiny content encoder after its start, and converts voices now."""
     data = tmp_path_factory.mktemp("rvc") / "data"
+    encoder = make_content_encoder(tmp_path_factory.mktemp("encoder") / "contentvec")
     volume = Volume(data)
     volume.create()
-    make_content_encoder(shared_directory(volume) / "contentvec")
-    with serving(data, environment={"KUBEVOICE_ENGINE": "espeak"}) as server:
-        yield server
+    with serving(data, environment={"KUBEVOICE_ENGINE": "espeak", "KUBEVOICE_RVC__ENABLED": "true"}) as server:
+        refused, spoken = speak_converted(server), speak_converted(server, None)
+        shared_directory(volume).mkdir(parents=True, exist_ok=True)
+        encoder.rename(shared_directory(volume) / "contentvec")
+        deadline = time.monotonic() + 180
+        while (answer := speak_converted(server)).status_code == 503:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.3)
+        yield RvcStart(server, refused, spoken)
+
+
+def speak_converted(server: Server, model: str | None = "nobody") -> httpx.Response:
+    """Speech in the voice of ``model``, or as it is."""
+    body = {
+        "model": "tts-1",
+        "voice": "alloy",
+        "input": "Hello.",
+        **({"conversion": {"model": model}} if model else {}),
+    }
+    return httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def rvc_server(rvc_start: RvcStart) -> Server:
+    """A server that converts voices, with a tiny content encoder."""
+    return rvc_start.server
 
 
 def publish_checkpoint(data: Path) -> None:

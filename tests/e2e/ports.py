@@ -10,7 +10,12 @@ FIRST, COUNT = 20_000, 10_000
 """Below the ports that Linux gives to whoever asks for any (32768 on): Ray's processes do that by the hundred, and one
 that gets the port of a proxy that has not started yet would share it."""
 
-INGRESS_PORTS = {"chart": (30_000, 30_499), "nodes": (30_500, 30_999), "haproxy": (31_001, 31_999)}
+INGRESS_PORTS = {
+    "chart": (30_000, 30_499),
+    "nodes": (30_500, 30_999),
+    "haproxy": (31_001, 31_999),
+    "benchmark": (32_000, 32_499),
+}
 """Where Ray Serve puts the API's replicas behind HAProxy, for each kind of cluster that tests start side by side: a
 HAProxy that has not heard yet of its replica's end must not find another cluster's there."""
 

@@ -108,12 +108,16 @@ def test_a_voice_is_uploaded_spoken_with_and_deleted(openai_client: OpenAI) -> N
     sample = openai_client.audio.speech.create(
         model="tts-1", voice="onyx", input=SENTENCE, response_format="flac"
     ).read()
-    voice = openai_client.audio.voices.create(name="Ana e2e", audio_sample=("ana.flac", sample), consent="cons_1")
+    consents = openai_client.audio.voice_consents
+    consent = consents.create(name="Ana e2e", language="en-US", recording=("agreed.flac", sample)).id
+    assert consents.retrieve(consent).name == "Ana e2e"
+    voice = openai_client.audio.voices.create(name="Ana e2e", audio_sample=("ana.flac", sample), consent=consent)
     assert voice.object == "audio.voice"
     assert voice.name == "Ana e2e"
     answer = openai_client.audio.speech.with_raw_response.create(model="tts-1", voice={"id": voice.id}, input="Hello.")
     assert "does not clone" in answer.headers["x-kubevoice-warning"]
     assert openai_client.audio.voices.delete(voice.id).deleted
+    assert consents.delete(consent).deleted
     with pytest.raises(NotFoundError) as failure:
         openai_client.audio.speech.create(model="tts-1", voice=voice.id, input="Hello.")
     assert failure.value.param == "voice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ import pytest
 
 from serving.audio.pcm import Pcm
 from serving.audio.wav import wav_bytes
+from serving.deployments.conversion import FORGET_PERIOD_S
+from serving.engines.rvc.engine import PAUSE_S
 from tests.audio_measure import decode_any, is_silent
+from tests.e2e.conftest import RvcStart
 from tests.e2e.servers import Server
 from tests.factories.faiss_index import build_index, feature_vectors, write_index
 from tests.factories.rvc import make_voice, training_content
@@ -47,6 +51,13 @@ def upload(client: httpx.Client, name: str, weights: Path, index: Path | None = 
     if index:
         files["index"] = (index.name, index.read_bytes())
     return client.post("/v1/conversion-models", data={"name": name}, files=files)
+
+
+def test_without_its_weights_conversion_says_what_is_missing_and_everything_else_works(rvc_start: RvcStart) -> None:
+    assert rvc_start.spoken.status_code == 200
+    assert rvc_start.refused.status_code == 503
+    assert "kubevoice models pull rvc-base" in rvc_start.refused.json()["error"]["message"]
+    assert any("voice conversion is off" in line for line in rvc_start.server.lines)
 
 
 def hum(seconds: float, rate: int = 24000) -> Pcm:
@@ -179,3 +190,16 @@ def test_a_deleted_voice_is_gone(client: httpx.Client, model: dict[str, Any], tm
     assert client.delete(f"/v1/conversion-models/{card['id']}").status_code == 200
     assert client.get("/v1/conversion-models/passing").status_code == 404
     assert convert(client, hum(0.5), model="passing").status_code == 404
+
+
+def test_a_deleted_voice_leaves_the_replicas_memory_within_seconds(
+    client: httpx.Client, rvc_server: Server, tmp_path: Path
+) -> None:
+    voice = upload(client, "heard", make_voice(tmp_path / "heard.pth", seed=2)).json()["id"]
+    assert convert(client, hum(0.5), model="heard").status_code == 200
+    assert client.delete(f"/v1/conversion-models/{voice}").status_code == 200
+    assert not list((rvc_server.data / ".trash").glob(f"{voice}*"))
+    deadline = time.monotonic() + PAUSE_S + 2 * FORGET_PERIOD_S + 15
+    while not any(f"voice {voice} leaves memory" in line for line in list(rvc_server.lines)):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

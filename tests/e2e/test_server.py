@@ -56,7 +56,14 @@ def ready(server: Server) -> bool:
 
 def test_the_printed_curl_speaks(espeak_server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("curl")
-    command = next(line.strip() for line in espeak_server.lines if line.strip().startswith("curl "))
+    curls: list[str] = []
+
+    def printed() -> bool:  # the line comes after the one that says that the server is ready
+        curls[:] = [line.strip() for line in espeak_server.lines if line.strip().startswith("curl ")]
+        return bool(curls)
+
+    eventually(printed)
+    (command,) = curls
     subprocess.run(command, shell=True, cwd=folder, check=True, timeout=120)
     audio = (folder / "hello.mp3").read_bytes()
     assert len(audio) > 5000

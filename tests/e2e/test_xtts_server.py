@@ -11,6 +11,7 @@ import pytest
 from openai import OpenAI
 
 from tests.audio_measure import decode_any, is_silent
+from tests.e2e.jobs import ended, spoken_files, until
 from tests.e2e.servers import Server
 
 pytestmark = [pytest.mark.xdist_group("xtts_server"), pytest.mark.timeout(600)]
@@ -56,7 +57,7 @@ def test_concurrent_requests_do_not_disturb_each_other(client: OpenAI) -> None:
 
 def test_an_uploaded_voice_is_cloned_and_its_conditioning_kept(client: OpenAI, xtts_server: Server) -> None:
     sample = speak(client, TEXT + " " + TEXT + " " + TEXT, seed=3)
-    voice = client.audio.voices.create(name="clone", audio_sample=("clone.wav", sample), consent="cons_1")
+    voice = client.audio.voices.create(name="clone", audio_sample=("clone.wav", sample), consent="the test agrees")
     folder = xtts_server.data / "voices" / "default" / voice.id
     assert [path.name for path in (folder / "conditioning").iterdir()] == ["xtts_v2@r1.safetensors"]
     answer = client.audio.speech.create(model="auto", voice=voice.id, input=TEXT, response_format="wav").read()
@@ -103,3 +104,26 @@ def assert_ready(server: Server) -> None:
         if "did not answer within" not in ready.text:  # a machine that is busy with other tests
             break
     assert ready.status_code == 200, ready.text
+
+
+def test_a_job_is_spoken_beside_those_who_listen(client: OpenAI, xtts_server: Server) -> None:
+    items = [{"text": f"{TEXT} It is number {number}. {TEXT}"} for number in range(1, 9)]
+    body = {"items": items, "voice": "alloy", "response_format": "wav", "seed": 3}
+    job = httpx.post(f"{xtts_server.url}/v1/jobs", json=body, timeout=120).json()["id"]
+    assert len(speak(client, seed=7)) > 1000  # it waits for no place that a job has
+    card = until(xtts_server, job, ended)
+    assert (card["state"], card["items"]["succeeded"]) == ("succeeded", len(items))
+    assert card["options"]["model"] == "xtts_v2"  # whatever revision speaks it
+    assert card["usage"]["output_tokens"] > 0
+    archive = httpx.get(f"{xtts_server.url}/v1/jobs/{job}/audio", timeout=60).content
+    files = [line["audio"] for line in spoken_files(archive)]
+    assert len(set(files)) == len(items)
+    assert not any(is_silent(decode_any(audio)[0]) for audio in files)
+
+    again = httpx.post(f"{xtts_server.url}/v1/jobs", json=body, timeout=120).json()["id"]
+    until(xtts_server, again, ended)
+    archive = httpx.get(f"{xtts_server.url}/v1/jobs/{again}/audio", timeout=60).content
+    for one, other in zip(files, [line["audio"] for line in spoken_files(archive)], strict=True):
+        (pcm, _), (beside, _) = decode_any(one), decode_any(other)
+        assert len(pcm) == len(beside)
+        assert np.abs(pcm - beside).max() <= 2 / 32768
