@@ -31,30 +31,31 @@ print(*sum(parts, []), sep='\n')" > requirements.txt
 # Gigabytes that change with torch alone: the lowest layer.
 FROM ${BASE_IMAGE} AS torch
 ARG TORCH_INDEX_URL=""
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip
 RUN python -m venv --without-pip /opt/venv
 COPY --from=pins /pins/torch.txt /pins/
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip --python /opt/venv/bin/python install --no-deps ${TORCH_INDEX_URL:+--index-url "${TORCH_INDEX_URL}"} \
         --requirement /pins/torch.txt
 
 # Everything else, beside torch in a prefix of its own so that it makes a layer of its own.
 FROM torch AS libraries
 COPY --from=pins /pins/constraints.txt /pins/requirements.txt /pins/
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip --python /opt/venv/bin/python install --prefix /opt/libraries \
         --constraint /pins/constraints.txt --requirement /pins/requirements.txt
 
 # kubevoice itself: all that a change of code rebuilds.
 FROM ${BASE_IMAGE} AS package
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CACHE_DIR=/var/cache/pip
 WORKDIR /build
 COPY constraints.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --constraint constraints.txt hatchling
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY serving serving
+COPY training training
 RUN pip --python /opt/venv/bin/python install --no-deps --no-build-isolation --no-cache-dir --prefix /opt/kubevoice .
 
 FROM ${BASE_IMAGE} AS runtime
@@ -94,7 +95,7 @@ ARG CREATED=""
 ARG SOURCE=https://github.com/kubevoice/kubevoice
 ARG LICENSES=Apache-2.0
 LABEL org.opencontainers.image.title=kubevoice \
-      org.opencontainers.image.description="XTTS v2 speech on Ray Serve" \
+      org.opencontainers.image.description="XTTS v2 speech and voice conversion on Ray Serve, and the training of voices" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \

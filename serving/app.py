@@ -11,14 +11,16 @@ from ray.serve.config import AutoscalingConfig
 
 from serving.deployments.conversion import Conversion
 from serving.deployments.ingress import Ingress
+from serving.deployments.jobs import Jobs
 from serving.deployments.speech import Speech
 from serving.selection import choose_engine, conversion_fault
-from serving.settings import DatabaseSettings, ReplicaSettings, RvcReplicaSettings, Settings, load_settings
+from serving.settings import Settings, load_settings, without_secrets
+from serving.settings_groups import ReplicaSettings, RvcReplicaSettings
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
 
-INGRESS_ONGOING = 512
-"""Requests one ingress replica holds; far above what the engines take, so that their queue is what refuses."""
+INGRESS_ONGOING = 2048
+"""Requests one ingress replica holds; far above what it admits, so that it refuses itself, in the API's words."""
 
 DRAIN_S = 120.0
 """How long a stopping replica may finish its streams: longer than any utterance takes."""
@@ -43,7 +45,17 @@ def build(args: Mapping[str, Any] | Settings) -> Application:
         max_ongoing_requests=INGRESS_ONGOING,
         ray_actor_options={"num_cpus": 0.5},
         **_lifecycle(),
-    ).bind(speech, _replica_settings(settings), conversion)
+    ).bind(speech, _replica_settings(settings), conversion, _jobs(speech, settings) if settings.jobs.workers else None)
+
+
+def _jobs(speech: Application, settings: Settings) -> Application:
+    """The replicas that speak jobs: part of the application because the ingress is given their handle."""
+    return Jobs.options(
+        name="Jobs",
+        num_replicas=settings.jobs.workers,
+        ray_actor_options={"num_cpus": 0},  # they wait for engines
+        **_lifecycle(),
+    ).bind(speech, _replica_settings(settings))
 
 
 def _conversion(settings: Settings) -> Application:
@@ -61,13 +73,11 @@ def _conversion(settings: Settings) -> Application:
 
 
 def _replica_settings(settings: Settings) -> Settings:
-    """What replicas are given. A database URL of the environment they read there themselves.
+    """What replicas are given. Secrets of the environment they read there themselves.
 
     Ray Serve keeps what is bound in its control state, which may lie in Redis: no place for a password.
     """
-    if settings.database != load_settings().database:
-        return settings
-    return settings.model_copy(update={"database": DatabaseSettings()})
+    return without_secrets(settings)
 
 
 def _gpus(engine: str, settings: Settings) -> float:

@@ -3,11 +3,14 @@
 KubevoiceError
 ├── RequestError            the caller sent something wrong (4xx)
 │   ├── InvalidRequest      400  a field has a value that cannot be used
+│   ├── Unauthenticated     401  no API key, or one that does not work
+│   ├── Forbidden           403  the API key may not do this
 │   ├── NotFound            404  a voice or model that does not exist
 │   ├── Conflict            409  the name is taken
 │   └── PayloadTooLarge     413  body, text or audio over a limit
 ├── TryLater                     not now; `retry_after_s` says when
 │   ├── Overloaded          429  at capacity: refused before any work
+│   │   └── QuotaExceeded   429  the tenant or the key has used up a quota
 │   └── Unavailable         503  starting, draining, or the model cannot be used
 ├── EngineError             500  the engine failed on a valid request
 ├── ConfigurationError      a setting has a bad name or value (start-up and CLI)
@@ -19,6 +22,9 @@ processes with their attributes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class KubevoiceError(Exception):
@@ -52,6 +58,20 @@ class InvalidRequest(RequestError):
     """A field is missing, malformed or out of range."""
 
     code = "invalid_value"
+
+
+class Unauthenticated(RequestError):
+    """There is no API key, or it is unknown, expired or revoked."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    """The API key has not the scope that this needs."""
+
+    status = 403
+    code = "missing_scope"
 
 
 class NotFound(RequestError):
@@ -94,6 +114,12 @@ class Overloaded(TryLater):
     code = "overloaded"
 
 
+class QuotaExceeded(Overloaded):
+    """The tenant or the API key has used up a quota."""
+
+    code = "quota_exceeded"
+
+
 class Unavailable(TryLater):
     """The server is starting, draining, or its model is not usable."""
 
@@ -124,3 +150,9 @@ class StorageError(KubevoiceError):
 
     status = 507
     code = "storage"
+
+
+def fault(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says, without the name of the exception that a validator of ours raised."""
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")

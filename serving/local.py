@@ -18,8 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from serving.errors import ConfigurationError, EngineError
-from serving.selection import choose_engine, conversion_fault
+from serving.launch.choice import launcher_kind, local_launcher
+from serving.selection import choose_engine, conversion_fault, conversion_weights_fault
 from serving.settings import Settings
+from serving.store.api_keys import ApiKeyStore
+from serving.store.database import SQLITE_FILE, Database
 from serving.store.models import ModelStore
 from serving.store.volume import Volume
 
@@ -32,8 +35,10 @@ RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",  # deduplication would swallow access log lines
     "RAY_metrics_report_interval_ms": "2000",
+    "RAY_worker_niceness": "0",  # at Ray's 15 whatever else runs on this machine goes before speech
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a dead proxy is replaced in 4 s, not 30 s
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serving.deployments.stalled:middlewares",
 }
 """Read by Ray when it is imported; what the user has set stays."""
 
@@ -49,7 +54,7 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
     Volume(settings.data).create()
     models = ModelStore(Volume(settings.data))
     choice = choose_engine(settings, models)
-    fault = conversion_fault(settings, models)
+    fault = conversion_fault(settings, models) or conversion_weights_fault(models)
     say(f"starting Ray; engine {choice.engine}: {choice.reason}")
     say(fault.message if fault else "voice conversion is on")
     with _interrupts() as again, _cluster(settings):
@@ -64,21 +69,40 @@ def run(settings: Settings, say: Callable[[str], None] = lambda line: print(line
         say("stopping: streams in progress finish first; a second Ctrl-C cuts them")
         with suppress(KeyboardInterrupt, TimeoutError, RayError):
             _drain()
+        with suppress(KeyboardInterrupt):
+            _stop_training(settings, say)
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond loopback while nobody has to authenticate."""
+    """Refuse to listen beyond loopback while nobody has to authenticate: no key was ever made, or none is asked for."""
     host = settings.http.host
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         loopback = host == "localhost"
-    if not loopback and not settings.http.allow_unauthenticated:
+    if not loopback and not settings.http.allow_unauthenticated and not _asks_for_keys(settings):
         raise ConfigurationError(
-            f"host {host} can be reached by others and no API keys are configured; listen on 127.0.0.1, or accept this "
-            "with --allow-unauthenticated",
+            f"host {host} can be reached by others and no API keys are asked for; make one with kubevoice keys create, "
+            "listen on 127.0.0.1, or accept this with --allow-unauthenticated",
             param="http.host",
         )
+
+
+def _asks_for_keys(settings: Settings) -> bool:
+    """Whether the server that starts will let in nobody without a key."""
+    if settings.auth.enabled != "auto":
+        return settings.auth.enabled == "true"
+    url = settings.database.url
+    if settings.auth.root_key is not None or settings.oidc.issuer is not None:
+        return True
+    if url is None and not (settings.data / SQLITE_FILE).is_file():
+        return False
+    database = Database.for_volume(url.get_secret_value() if url else None, settings.data)
+    try:
+        database.migrate()
+        return ApiKeyStore(database, settings.data).exist()
+    finally:
+        database.close()
 
 
 def usable_port(settings: Settings) -> int:
@@ -193,6 +217,16 @@ def _drain() -> None:
     deadline = time.monotonic() + DRAIN_S
     while sum(ingress.broadcast("drain").results(timeout_s=10)) and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def _stop_training(settings: Settings, say: Callable[[str], None]) -> None:
+    """Stop the runs of this machine; they save, and can be resumed. They have supervisors, who go on without us."""
+    if launcher_kind(settings) != "local":
+        return
+    launcher = local_launcher(settings)
+    if working := launcher.working():
+        say(f"stopping {', '.join(working)}: training saves first and can be resumed; Ctrl-C does not wait for it")
+        launcher.stop_all(settings.launch.grace_s, "stopped with the server; resume it")
 
 
 def _deploy(settings: Settings) -> None:

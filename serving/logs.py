@@ -6,10 +6,14 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from serving.settings import LogSettings
+from serving.settings_groups import LogSettings
+
+AUDIT = "kubevoice.audit"
+"""The logger of who changed what; see ``serving.store.audit``."""
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that the current task works for."""
@@ -50,11 +54,12 @@ def _on_one_line(value: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Send the ``serving`` loggers to standard error; other libraries keep theirs."""
+def configure_logging(settings: LogSettings, names: Sequence[str] = ("serving",)) -> None:
+    """Send the loggers below ``names``, and the audit log at any level, to standard error; others keep theirs."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
-    logger = logging.getLogger("serving")
-    logger.handlers = [handler]
-    logger.setLevel(settings.level)
-    logger.propagate = False
+    for name in (*names, AUDIT):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO if name == AUDIT else settings.level)
+        logger.propagate = False

@@ -29,6 +29,9 @@ REQUEST_SECONDS = Metric(
     "kubevoice_request_seconds", "histogram", "From request to last byte", ("method", "route"), DURATION_S
 )
 REFUSALS = Metric("kubevoice_refusals", "counter", "Requests refused, by error code", ("reason",))
+QUOTAS_UNCOUNTED = Metric(
+    "kubevoice_quotas_uncounted", "counter", "Questions about quotas that their store did not answer", ("store",)
+)
 FIRST_AUDIO = Metric(
     "kubevoice_first_audio_seconds", "histogram", "From request to first audio byte", ("model", "format"), LATENCY_S
 )
@@ -58,11 +61,18 @@ AUDIO_PER_S = Metric(
 )
 VOLUME_FREE = Metric("kubevoice_volume_free_bytes", "gauge", "Space left on the volume")
 VOLUME_SIZE = Metric("kubevoice_volume_size_bytes", "gauge", "Size of the volume")
+JOB_ITEMS = Metric("kubevoice_job_items", "counter", "Texts of jobs, by what came of an attempt", ("outcome",))
+JOB_ITEMS_LEFT = Metric("kubevoice_job_items_left", "gauge", "Texts of jobs that wait or are being spoken")
+WEBHOOKS = Metric("kubevoice_webhooks", "counter", "Messages to webhooks, by what came of an attempt", ("outcome",))
+AUDIT_LOST = Metric(
+    "kubevoice_audit_lost", "counter", "Changes of which the audit log has a line but no row", ("action",)
+)
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, REFUSALS, FIRST_AUDIO, REAL_TIME_FACTOR, AUDIO_SECONDS, CANCELLED, BROKEN,
     ACTIVE_STREAMS, QUEUED_STREAMS, QUEUE_AGE, MODEL_LOADS, MODEL_LOAD_SECONDS, REPLICA_ALIVE, CUT,
     SLOTS, SLOTS_USED, TOKENS_PER_S, AUDIO_PER_S, VOLUME_FREE, VOLUME_SIZE,
+    JOB_ITEMS, JOB_ITEMS_LEFT, AUDIT_LOST, QUOTAS_UNCOUNTED, WEBHOOKS,
 )  # fmt: skip
 
 

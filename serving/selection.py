@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 
 from serving.engines.base import EngineInfo, SpeechEngine, Voice
 from serving.engines.conversion import ConversionEngine
 from serving.errors import InvalidRequest, KubevoiceError, ModelFilesError, NotFound, Unavailable
-from serving.settings import Settings, VoiceSettings
+from serving.settings import Settings
+from serving.settings_groups import VoiceSettings
 from serving.store.models import ModelRevision, ModelStore, verify_xtts
 from serving.store.shared_parts import require_content_encoder, shared_directory
 from serving.store.voices import VoiceProfile, VoiceStore
@@ -21,6 +23,9 @@ OPENAI_VOICES = (
     "alloy", "ash", "ballad", "coral", "echo", "fable", "onyx", "nova", "sage", "shimmer", "verse", "marin", "cedar",
 )  # fmt: skip
 """OpenAI's own voice names; each stands for a preset of the loaded model, in order."""
+
+SUBTAG = re.compile(r"[A-Za-z0-9]{1,8}")
+"""A part of a language tag (RFC 5646)."""
 
 MODEL_ALIASES = ("auto", "tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15")
 """Model names that mean the model this server has."""
@@ -68,17 +73,25 @@ def open_engine(settings: Settings, models: ModelStore) -> SpeechEngine:
                 "kubevoice models pull"
             ) from None
         return EspeakEngine()
+    return open_revision(settings, choice.weights, settings.xtts.slots)
+
+
+def open_revision(settings: Settings, weights: ModelRevision, slots: int | None) -> SpeechEngine:
+    """Load XTTS from ``weights``; takes seconds to a minute, so never call it on an event loop.
+
+    Raises ModelFilesError for files that cannot be used, ConfigurationError for a device without room for ``slots``.
+    """
     from serving.engines.xtts import XttsEngine, XttsOptions
 
     xtts = settings.xtts
     return XttsEngine.load(
-        choice.weights.path,
-        model=choice.weights.name,
-        revision=choice.weights.revision,
+        weights.path,
+        model=weights.name,
+        revision=weights.revision,
         device=xtts.device,
         fallback_cpu=xtts.fallback_cpu,
         options=XttsOptions(
-            slots=xtts.slots,
+            slots=slots,
             decoder_precision=xtts.decoder_precision,
             vocoder_precision=xtts.vocoder_precision,
             cuda_graphs=xtts.cuda_graphs,
@@ -92,17 +105,17 @@ NO_CONVERSION = NotFound("voice conversion is switched off here: rvc.enabled is 
 
 
 def conversion_fault(settings: Settings, models: ModelStore) -> KubevoiceError | None:
-    """Why voice conversion is not served; None when it is.
-
-    Raises ModelFilesError when it is asked for and its weights are missing.
-    """
+    """Why no replicas convert voices here; None when some do, which wait for their weights if they are asked for."""
     if settings.rvc.enabled == "false":
         return NO_CONVERSION
+    return conversion_weights_fault(models) if settings.rvc.enabled == "auto" else None
+
+
+def conversion_weights_fault(models: ModelStore) -> ModelFilesError | None:
+    """What voice conversion lacks on the volume, with the command that brings it."""
     try:
         require_content_encoder(models.volume)
     except ModelFilesError as error:
-        if settings.rvc.enabled == "true":
-            raise
         return error
     return None
 
@@ -132,7 +145,8 @@ def resolve_voice(
         name = settings.aliases.get(settings.default, settings.default)
     preset = _preset(name, info)
     if preset is not None:
-        return Voice(id=preset, preset=preset)
+        own = voices.preset(tenant, preset)
+        return Voice(id=preset, preset=preset, pronunciations=own.pronunciations)
     if name == "default" or name in OPENAI_VOICES:
         raise InvalidRequest(
             f"voice {name!r} stands for a preset and model {info.model} has none; upload a voice with "
@@ -148,14 +162,18 @@ def resolve_voice(
 
 
 def normal_language(code: str, info: EngineInfo) -> str:
-    """``code`` as the loaded model spells it: itself, or without its region ("en-US" is "en" to XTTS).
+    """``code`` as the loaded model spells it; a region that it does not know stays: "en-GB" is read so.
 
     Raises InvalidRequest that names the field ``language``.
     """
     known = {language.lower(): language for language in info.languages}
-    for candidate in (code.lower(), code.lower().split("-")[0]):
+    base, *region = code.split("-")
+    for candidate in (code.lower(), base.lower()):
         if candidate in known:
-            return known[candidate]
+            more = region if candidate != code.lower() and all(map(SUBTAG.fullmatch, region)) else []
+            return "-".join([known[candidate], *more])
+    if kin := next((language for code, language in known.items() if code.partition("-")[0] == base.lower()), None):
+        return kin  # "zh" where the model says "zh-cn"
     raise InvalidRequest(
         f"language {code[:20]!r} is not spoken by {info.model}; GET /v1/models lists its languages", "language"
     )
@@ -173,6 +191,7 @@ def voice_of(profile: VoiceProfile) -> Voice:
         language=profile.language,
         references=profile.references,
         conditioning=profile.conditioning,
+        pronunciations=profile.pronunciations,
     )
 
 

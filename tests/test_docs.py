@@ -32,3 +32,20 @@ def test_every_metric_is_documented() -> None:
     for metric in ALL:
         suffix = "_total" if metric.kind == "counter" else ""
         assert f"`ray_{metric.name}{suffix}`" in text, metric.name
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    table = (ROOT / "README.md").read_text().split("## Find your way")[1]
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in table] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_find_them(page: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text()):
+        assert heading in headings(page.parent / target if target else page), f"{page.name} links to {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

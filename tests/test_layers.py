@@ -1,4 +1,4 @@
-"""The arrows of CONTRIBUTING.md: who may import whom inside ``serving``."""
+"""The arrows of CONTRIBUTING.md: who may import whom inside ``serving``, and ``training`` what of it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 import pytest
 
 import serving
+import training
 
 ROOT = Path(serving.__file__).parent
-LEAVES = {"errors", "settings", "files", "logs", "metrics", ""}
+LEAVES = {"errors", "settings", "settings_groups", "files", "logs", "metrics", ""}
 ALLOWED = {
     "audio": LEAVES,
     "engines": LEAVES | {"audio"},
     "store": LEAVES,
-    "voices": LEAVES | {"audio"},
+    "quality": LEAVES | {"audio", "store"},
+    "voices": LEAVES | {"quality", "engines", "audio", "store"},
     "selection": LEAVES | {"engines", "store"},
     "launch": LEAVES,
-    "api": LEAVES | {"selection", "voices", "engines", "store", "audio"},
-    "deployments": LEAVES | {"api", "selection", "engines", "store"},
+    "runs": LEAVES | {"launch", "store"},
+    "jobs": LEAVES | {"selection", "engines", "store", "audio"},
+    "api": LEAVES | {"runs", "launch", "selection", "quality", "voices", "engines", "store", "audio"},
+    "deployments": LEAVES | {"api", "jobs", "launch", "selection", "engines", "store"},
 }
 FOREIGN = {
     "api": {"ray", "kubernetes"},
     "engines": {"ray", "fastapi", "kubernetes", "httpx"},
+    "jobs": {"ray", "fastapi", "kubernetes"},
     "store": {"ray", "fastapi", "torch", "kubernetes"},
     "launch": {"ray", "fastapi", "torch", "sqlalchemy"},
 }
@@ -61,3 +66,17 @@ def test_a_layer_knows_nothing_of_what_others_are_for(layer: str) -> None:
     for path in modules(layer):
         known = {name.split(".")[0] for name in imports(path)}
         assert not known & FOREIGN[layer], path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_serving_never_imports_training(path: Path) -> None:
+    assert "training" not in {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", sorted(Path(training.__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_training_imports_engines_the_store_and_audio_and_nothing_of_the_servers(path: Path) -> None:
+    names = [name.split(".") for name in imports(path)]
+    assert not {name[0] for name in names} & {"ray", "fastapi", "kubernetes"}
+    for name in names:
+        if name[0] == "serving" and len(name) > 1 and name[1] != "__version__":
+            assert name[1] in LEAVES | {"engines", "store", "audio"}, f"{path} imports {'.'.join(name)}"

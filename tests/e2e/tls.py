@@ -46,7 +46,7 @@ def make_certificate(directory: Path) -> Path:
 def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
     """The port on loopback at which TLS ends; what comes there goes on to ``port``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # The client reads in one thread and writes in another: a ticket that comes while it writes hangs one socket in a hundred.
+    # The client reads in one thread and writes in another: a ticket that comes while it writes hangs one in a hundred.
     context.num_tickets = 0
     context.load_cert_chain(certificate)
     loop = asyncio.new_event_loop()

@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from serving.store.volume import Volume
+from tests.charts.rendering import one, render
 from tests.image.containers import Builder
 from tests.image.ignored import ignored
 
@@ -50,7 +55,8 @@ def test_a_shell_finds_what_kuberay_calls(builder: Builder, image: str, shell: s
 def test_nothing_that_builds_is_left(builder: Builder, image: str) -> None:
     script = (
         "for tool in gcc cc c++ clang make cmake git ffmpeg; do command -v $tool; done; "
-        "ls -d /opt/venv/bin/pip* /root/.cache /var/cache/apt/archives/*.deb /pins /build; ls /var/lib/apt/lists"
+        "ls -d /opt/venv/bin/pip* ~/.cache /var/cache/pip /var/cache/apt/archives/*.deb /pins /build; "
+        "ls /var/lib/apt/lists"
     )
     assert builder.run(image, "sh", "-c", f"({script}) 2>/dev/null; true", options=("--user=0",)) == ""
 
@@ -82,6 +88,33 @@ def test_it_imports_all_that_xtts_needs(builder: Builder, image: str) -> None:
         "from TTS.tts.models.xtts import Xtts; import torchaudio, soxr, av, psycopg, kubernetes; print('imported')"
     )
     assert builder.run(image, "python", "-c", command).splitlines()[-1] == "imported"
+
+
+def test_it_shows_runs_where_it_may_write_nothing_and_call_nobody(builder: Builder, image: str, tmp_path: Path) -> None:
+    """As the chart's TensorBoard pod: its arguments, its user, a volume that is read-only."""
+    tmp_path.chmod(0o755)
+    run = Volume(tmp_path).training_run("acme", "anna") / "tensorboard"
+    writer = EventFileWriter(str(run))
+    writer.add_event(Event(step=1, summary=Summary(value=[Summary.Value(tag="train_loss", simple_value=2.0)])))
+    writer.close()
+    deployment = one(render({"tensorboard": {"enabled": True}}), "Deployment")
+    arguments = " ".join(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
+    ask = "wget --quiet --output-document=- http://127.0.0.1:6006/data"
+    until = f"for i in $(seq 300); do {ask}/runs | grep acme && break; sleep 0.2; done"
+    curve = f"{ask}/'plugin/scalars/scalars?run=acme%2Fanna%2Ftensorboard&tag=train_loss'"
+    script = f"{arguments} >&2 & {until}; {curve}; kill $!; wait $!"
+    options = ("--read-only", "--tmpfs=/tmp", "--network=none", f"--volume={tmp_path}:/data:ro")
+    assert builder.run(image, "bash", "-c", script, options=options).split("\n") == [
+        '["acme/anna/tensorboard"]',
+        "[[0.0, 1, 2.0]]",
+    ]
+
+
+def test_it_trains(builder: Builder, image: str) -> None:
+    options = ("--read-only", "--tmpfs=/tmp", "--network=none")
+    script = "import training.exits, peft, silero_vad, pyloudnorm; silero_vad.load_silero_vad(); print('imported')"
+    assert builder.run(image, "python", "-c", script, options=options).splitlines()[-1] == "imported"
+    assert "--port" in builder.run(image, "kubevoice", "tensorboard", "--help", options=options)
 
 
 def test_the_layer_of_the_code_is_small_and_the_newest(builder: Builder, image: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from tests.image.ignored import ignored
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = (ROOT / ".dockerignore").read_text()
+PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+    "packages"
+]
 
 SECRET_OR_HEAVY = [
     ".git/config",
@@ -44,9 +48,13 @@ def test_everything_that_is_copied_exists_and_gets_in() -> None:
 
 
 def test_every_source_file_gets_in() -> None:
-    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "serving").rglob("*.py")]
-    assert "serving/store/migrations/versions/0001_voices.py" in files
+    files = [path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    assert {"serving/store/migrations/versions/0001_voices.py", "training/exits.py"} <= set(files)
     assert not [file for file in files if ignored(file, PATTERNS)]
+
+
+def test_every_package_of_the_wheel_is_copied() -> None:
+    assert set(PACKAGES) <= copied()
 
 
 def test_nothing_gets_in_that_is_not_copied() -> None:

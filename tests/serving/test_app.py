@@ -6,7 +6,7 @@ from ray.serve import Application
 
 from serving.app import build
 from serving.errors import ConfigurationError, ModelFilesError
-from serving.settings import load_settings
+from serving.settings import load_settings, with_secrets, without_secrets
 
 
 def test_a_config_file_can_name_the_builder_and_pass_settings(tmp_path: Path) -> None:
@@ -38,9 +38,22 @@ def test_a_databases_password_from_the_environment_does_not_enter_serves_state(
     assert "0ther" in bound_state(bound), "what was given on purpose is used"
 
 
+def test_secrets_of_keys_from_the_environment_do_not_enter_serves_state_and_come_back_in_the_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBEVOICE_AUTH__PEPPER", "s3cret-pepper-of-this-cluster")
+    monkeypatch.setenv("KUBEVOICE_AUTH__ROOT_KEY", "s3cret-root-key-of-this-cluster")
+    args = {"data": str(tmp_path), "engine": "espeak", "auth": {"enabled": True}}
+    assert "s3cret" not in bound_state(build(args))
+
+    replica = with_secrets(without_secrets(load_settings(args)))
+    assert replica == load_settings(args)
+
+
 def test_an_application_that_may_sleep_starts_awake(tmp_path: Path) -> None:
     application = build({"data": str(tmp_path), "engine": "espeak", "replicas": {"min": 0, "max": 4}})
-    (speech,) = (each for each in application._bound_deployment.init_args if isinstance(each, Application))
+    speech = next(iter(application._bound_deployment.init_args))
+    assert isinstance(speech, Application)
     scaling = speech._bound_deployment._deployment_config.autoscaling_config
     assert scaling is not None
     assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (0, 1, 4)
@@ -100,6 +113,5 @@ def test_conversion_has_replicas_and_devices_of_its_own(tmp_path: Path) -> None:
     assert resources(conversion) == (2, 0)
 
 
-def test_conversion_that_is_asked_for_and_lacks_its_encoder_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(ModelFilesError, match="kubevoice models pull rvc-base"):
-        build({"data": str(tmp_path), "engine": "espeak", "rvc": {"enabled": "true"}})
+def test_conversion_that_is_asked_for_and_lacks_its_encoder_gets_replicas_that_wait_for_it(tmp_path: Path) -> None:
+    assert bound_conversion(build({"data": str(tmp_path), "engine": "espeak", "rvc": {"enabled": "true"}})) is not None

@@ -12,7 +12,8 @@ import torch
 from serving import doctor
 from serving.doctor import Check, examine, filesystem_of
 from serving.engines.xtts import probe
-from serving.settings import DatabaseSettings, Settings, XttsSettings
+from serving.settings import Settings
+from serving.settings_groups import DatabaseSettings, XttsSettings
 from serving.store.database import Database
 from serving.store.models import ModelStore
 from serving.store.volume import Volume

@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from serving.logs import configure_logging, request_id
-from serving.settings import LogSettings
+from serving.settings_groups import LogSettings
 
 logger = logging.getLogger("serving.some.module")
 

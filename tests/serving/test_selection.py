@@ -11,8 +11,17 @@ import pytest
 from serving.engines.base import EngineInfo, Voice
 from serving.engines.espeak import EspeakEngine
 from serving.errors import InvalidRequest, KubevoiceError, ModelFilesError, NotFound
-from serving.selection import OPENAI_VOICES, choose_engine, open_engine, reserved_names, resolve_voice, voice_of
-from serving.settings import Settings, VoiceSettings, XttsSettings
+from serving.selection import (
+    OPENAI_VOICES,
+    choose_engine,
+    normal_language,
+    open_engine,
+    reserved_names,
+    resolve_voice,
+    voice_of,
+)
+from serving.settings import Settings
+from serving.settings_groups import VoiceSettings, XttsSettings
 from serving.store.models import ModelStore
 from serving.store.voices import VoiceProfile, VoiceStore
 from serving.store.volume import Volume
@@ -122,7 +131,8 @@ async def test_espeak_is_taken_when_asked_for_even_with_weights(settings: Settin
 def test_names_that_stand_for_presets(store: VoiceStore, name: str, preset: str) -> None:
     settings = VoiceSettings(aliases={"narrator": "Cy", "sage": "bo"})
 
-    assert resolve_voice(name, info=INFO, settings=settings, voices=store) == Voice(preset, preset=preset)
+    voice = resolve_voice(name, info=INFO, settings=settings, voices=store, tenant="a")
+    assert voice == Voice(preset, preset=preset, pronunciations=store.preset("a", preset).pronunciations)
 
 
 def test_every_openai_name_means_something_on_a_model_with_one_preset(store: VoiceStore) -> None:
@@ -179,3 +189,27 @@ def test_reserved_are_all_names_that_mean_something_already() -> None:
     reserved = reserved_names(INFO, VoiceSettings(aliases={"Narrator": "Ana"}))
 
     assert reserved == {"default", *OPENAI_VOICES, "ana", "bo", "cy", "narrator"}
+
+
+@pytest.mark.parametrize(
+    ("code", "normal"),
+    [
+        ("en", "en"), ("EN", "en"), ("en-GB", "en-GB"), ("EN-gb", "en-gb"), ("pt-br", "pt-BR"),
+        ("zh-Hans-CN", "zh-Hans-CN"), ("en-", "en"), ("en-\0", "en"), ("en-a b", "en"),
+    ],
+)  # fmt: skip
+def test_a_language_keeps_its_region_which_says_how_texts_are_read(code: str, normal: str) -> None:
+    info = dataclasses.replace(INFO, languages=("en", "pt-BR", "zh"))
+    assert normal_language(code, info) == normal
+
+
+@pytest.mark.parametrize("code", ["zh", "zh-cn", "ZH-CN", "zh-TW"])
+def test_a_language_that_the_model_knows_of_one_region_is_that(code: str) -> None:
+    assert normal_language(code, dataclasses.replace(INFO, languages=("en", "zh-cn"))) == "zh-cn"
+
+
+@pytest.mark.parametrize("code", ["", "xx", "xx-en", "-en", "english"])
+def test_a_language_that_is_not_spoken_is_refused_by_its_field(code: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        normal_language(code, INFO)
+    assert caught.value.param == "language"

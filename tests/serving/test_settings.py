@@ -163,3 +163,44 @@ def test_the_documentations_table_has_every_leaf_with_a_description() -> None:
     assert ("KUBEVOICE_HTTP__PORT", "8000", "Port to listen on; 0 picks a free one") in rows
     assert all(name.startswith("KUBEVOICE_") and description for name, _, description in rows)
     assert len({name for name, _, _ in rows}) == len(rows) > 20
+
+
+@pytest.mark.parametrize(
+    ("oidc", "setting"),
+    [
+        ({"issuer": "https://login.example.org"}, "oidc.audience"),
+        ({"issuer": "http://login.example.org", "audience": "us"}, "oidc.issuer"),
+        ({"issuer": "http://127.evil.example.org", "audience": "us"}, "oidc.issuer"),
+        ({"issuer": "login.example.org", "audience": "us"}, "oidc.issuer"),
+        ({"jwks_url": "http://[::1/keys"}, "oidc.jwks_url"),
+        ({"algorithms": "RS256 HS256"}, "oidc.algorithms"),
+        ({"algorithms": "none"}, "oidc.algorithms"),
+        ({"algorithms": " "}, "oidc.algorithms"),
+    ],
+)
+def test_an_issuer_that_cannot_be_trusted_is_refused_by_name(oidc: dict[str, str], setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=setting) as failure:
+        load_settings({"oidc": oidc})
+    assert failure.value.param == setting
+    assert "Value error" not in str(failure.value)
+
+
+def test_an_issuer_is_by_https_or_on_this_machine() -> None:
+    for issuer in (
+        "https://login.example.org/realms/a",
+        "http://127.0.0.1:8080",
+        "http://localhost:1",
+        "http://[::1]:2",
+    ):
+        chosen = load_settings({"oidc": {"issuer": issuer, "audience": "us", "algorithms": "ES256,EdDSA"}}).oidc
+        assert (chosen.issuer, chosen.algorithms) == (issuer, "ES256 EdDSA")
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost:6379", "redis://"])
+def test_the_redis_of_quotas_is_a_url_and_never_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="redis://") as refusal:
+        load_settings({"quotas": {"redis_url": url}})
+    assert refusal.value.param == "quotas.redis_url"
+    assert f"got '{url}'" not in str(refusal.value)
+    secret = load_settings({"quotas": {"redis_url": "redis://:hunter2@redis:6379/0"}})
+    assert "hunter2" not in repr(secret)
