@@ -30,6 +30,10 @@ ECHO_CHARS = 100
 """How much of a client's own words an error repeats."""
 
 
+class StreamBrokenError(Exception):
+    """Ends a response that has begun: the server cuts the connection. Whoever raises it has logged why."""
+
+
 def error_body(status: int, message: str, param: str | None, code: str) -> dict[str, Any]:
     """OpenAI's error object; ``type`` follows from the status."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
@@ -103,5 +107,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def unexpected_error(request: Request, error: Exception) -> JSONResponse:
     """A bug: logged with its trace, answered without one."""
+    if isinstance(error, StreamBrokenError):
+        return JSONResponse(None, 500)  # never sent: the response has begun
     logger.error("unexpected error", exc_info=error)
     return refusal(request, 500, INTERNAL_ERROR, None, "internal_error")

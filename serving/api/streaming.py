@@ -21,7 +21,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from serving.api.errors import INTERNAL_ERROR, error_body
+from serving.api.errors import INTERNAL_ERROR, StreamBrokenError, error_body
 from serving.api.quotas import Charge
 from serving.audio.encode import OUTPUT_RATE, Encoder
 from serving.engines.base import SpeechChunk
@@ -66,10 +66,6 @@ class Ending(Enum):
     COMPLETE = "complete"
     REFUSED = "refused"
     BROKEN = "broken"
-
-
-class StreamBrokenError(Exception):
-    """Ends a response that has begun: the server cuts the connection. No handler maps it: no status is left."""
 
 
 class AudioStream:

@@ -20,10 +20,10 @@ from serving.api.elevenlabs.formats import DEFAULT, OutputFormat, chosen_format
 from serving.api.elevenlabs.messages import TextMessage, audio, failure, final
 from serving.api.elevenlabs.schemas import VoiceSettings
 from serving.api.elevenlabs.speaking import Speaker, speaker
-from serving.api.errors import INTERNAL_ERROR
+from serving.api.errors import INTERNAL_ERROR, StreamBrokenError
 from serving.api.profiles import in_profile
 from serving.api.quotas import Charge
-from serving.api.streaming import AudioStream, StreamBrokenError
+from serving.api.streaming import AudioStream
 from serving.engines.base import SpeechChunk, TextNormalization
 from serving.errors import InvalidRequest, KubevoiceError, PayloadTooLarge, Unavailable
 from serving.logs import request_id

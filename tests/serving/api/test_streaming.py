@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from serving.api import build_app
-from serving.api.streaming import AudioStream, StreamBrokenError
+from serving.api.errors import StreamBrokenError
+from serving.api.streaming import AudioStream
 from serving.engines.base import SpeechRequest, Voice
 from serving.errors import EngineError, InvalidRequest, Overloaded, Unavailable
 from serving.metrics import LocalMetrics
@@ -166,8 +167,8 @@ async def test_an_engine_that_says_nothing_is_a_refusal_naming_input(store: Voic
 
 
 @pytest.mark.parametrize("error", [EngineError("the GPU fell off"), ValueError("a bug")])
-async def test_a_failure_after_the_first_byte_breaks_the_connection(
-    store: VoiceStore, settings: Settings, error: Exception
+async def test_a_failure_after_the_first_byte_breaks_the_connection_and_is_logged_once(
+    store: VoiceStore, settings: Settings, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = App(ScriptedSpeech(chunk(), error), store, settings)
     exchange = speech(app.asgi, spec_version="2.4")
@@ -181,6 +182,10 @@ async def test_a_failure_after_the_first_byte_breaks_the_connection(
     assert app.engine.running == 0
     assert await app.value('kubevoice_broken_streams_total{model="scripted"}') == 1
     assert await app.value('kubevoice_cancelled_total{model="scripted"}') == 0
+    assert await app.value('kubevoice_refusals_total{reason="internal_error"}') == 0
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        f"speech stream broke after its first byte: {error}"
+    ]
 
 
 @pytest.mark.parametrize(
