@@ -40,7 +40,7 @@ class RemoteSpeech(SpeechService):
     """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours.
 
     ``gate`` says how many requests may wait for their first audio; more are refused. Once begun, a request is never
-    refused: its further pieces take their turn.
+    refused: its further pieces take their turn, and so does a request that is the rest of a text (``heard_in_s``).
     """
 
     def __init__(self, handle: DeploymentHandle[Any], gate: Gate) -> None:
@@ -95,7 +95,8 @@ class RemoteSpeech(SpeechService):
         runs_out = time.monotonic() + (request.heard_in_s or 0.0)  # the listener, who plays what comes at once
         try:
             for index, piece in enumerate(pieces):
-                with self._gate.waiting("speech") if index == 0 else nullcontext():
+                begins = index == 0 and request.heard_in_s is None
+                with self._gate.waiting("speech") if begins else nullcontext():
                     chunk = await piece.first(runs_out if index else None)
                 while chunk is not None:
                     self._heard = time.monotonic()

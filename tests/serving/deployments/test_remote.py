@@ -228,6 +228,16 @@ async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
     await waiting
 
 
+async def test_the_rest_of_a_text_is_not_refused_while_others_wait() -> None:
+    held = HeldCall(chunk())
+    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), Gate(1))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
+    await asyncio.sleep(0)
+    assert await anext(remote.stream(dataclasses.replace(request("And on."), heard_in_s=0.0)))
+    held.go.set()
+    await waiting
+
+
 async def test_each_piece_says_how_much_its_listener_has_still_to_hear() -> None:
     texts = ["x" * 299 + ".", "y" * 199 + ".", WORD, WORD]
     handle = ScriptedHandle(
