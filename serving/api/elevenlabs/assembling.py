@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from serving.engines.text import split_text
 
@@ -48,29 +48,40 @@ class TextBuffer:
         due = len(self._text.strip()) >= wanted
         if not (due or trigger or self._by_sentence):
             return ""
-        end = self._sentences_end()
-        if not end and due:
-            end = _last(_CLAUSE_END, self._text) or _last(_BLANK, self._text)
-        if not end and len(self._text) > self._most:
-            end = self._most
-        piece = self._text[: min(end, self._most)]
-        if not _speakable(piece):
+        head = self._text[: self._most]
+        full = len(self._text) > self._most
+        for end in _ends(head, anywhere=due or full, full=full):
+            if _speakable(head[:end]):
+                self._text = self._text[end:]
+                self._given += 1
+                return head[:end].strip()
+        if not full:
             return ""
-        self._text = self._text[len(piece) :]
-        self._given += 1
-        return piece.strip()
-
-    def _sentences_end(self) -> int:
-        """Where the last whole sentence ends; one that is not followed by a blank may still go on."""
-        *whole, rest = split_text(self._text, len(self._text)) or [""]
-        if not rest:
-            return 0
-        complete = self._text[-1:].isspace() and len(split_text(f"{self._text}X", len(self._text) + 1)) > len(whole) + 1
-        return len(self._text) if complete else self._text.rindex(rest) if whole else 0
+        self._text = self._text[self._most :]  # nothing that could be spoken
+        return self._next(trigger=trigger)
 
     def _within(self, text: str) -> list[str]:
         text = text.strip()
         return [text] if len(text) <= self._most else split_text(text, self._most)
+
+
+def _ends(text: str, *, anywhere: bool, full: bool) -> Iterator[int]:
+    """Where a piece may end, best first; ``full``: ``text`` goes on, and is as long as a piece can be."""
+    yield _sentences_end(text)
+    if anywhere:
+        yield _last(_CLAUSE_END, text)
+        yield _last(_BLANK, text)
+    if full:
+        yield len(text)
+
+
+def _sentences_end(text: str) -> int:
+    """Where the last whole sentence ends; one that is not followed by a blank may still go on."""
+    *whole, rest = split_text(text, len(text)) or [""]
+    if not rest:
+        return 0
+    complete = text[-1:].isspace() and len(split_text(f"{text}X", len(text) + 1)) > len(whole) + 1
+    return len(text) if complete else text.rindex(rest) if whole else 0
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:

@@ -131,8 +131,7 @@ class Conversation:
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self._waiting = 0
         self._settings: VoiceSettings | None = None
-        self._heard_s = 0.0
-        self._first_audio: float | None = None
+        self._runs_out: float | None = None
         self._stream: AudioStream | None = None
 
     async def run(self, timeout_s: float, *, by_sentence: bool) -> None:
@@ -218,15 +217,16 @@ class Conversation:
         await self._socket.close(1000)
 
     async def _chunks(self, piece: str | None) -> AsyncGenerator[SpeechChunk, None]:
-        """All pieces one after the other; only the first may be refused for being busy."""
+        """All pieces one after the other, by one revision of the model; only the first may be refused as too many."""
+        revision = (await self._context.info()).revision
         while piece is not None:
-            said = self._who.request(piece, self._settings, self._seed, heard_in_s=self._unheard_s())
+            said = self._who.request(piece, self._settings, self._seed, heard_in_s=self._unheard_s(), revision=revision)
             own_speed = self._settings.speed if self._settings else None
             request = await in_profile(said, None, own_speed, self._context)
             async with aclosing(self._context.engine.stream(request)) as chunks:
                 async for chunk in chunks:
-                    self._first_audio = self._first_audio or time.perf_counter()
-                    self._heard_s += chunk.seconds
+                    now = time.perf_counter()
+                    self._runs_out = max(self._runs_out or now, now) + chunk.seconds
                     yield chunk
             self._waiting -= len(piece)
             idle = time.perf_counter()
@@ -235,7 +235,5 @@ class Conversation:
                 self._stream.usage.engine_s -= time.perf_counter() - idle  # the client's time, not the engine's
 
     def _unheard_s(self) -> float | None:
-        """Seconds of audio that the listener has still to hear; None before there is any."""
-        if self._first_audio is None:
-            return None
-        return max(0.0, self._heard_s - (time.perf_counter() - self._first_audio))
+        """Seconds of audio that the listener, who plays what comes at once, has still to hear; None before any came."""
+        return None if self._runs_out is None else max(0.0, self._runs_out - time.perf_counter())

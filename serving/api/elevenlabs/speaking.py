@@ -27,9 +27,15 @@ class Speaker:
     text_normalization: TextNormalization = "auto"
 
     def request(
-        self, text: str, settings: VoiceSettings | None, seed: int | None, *, heard_in_s: float | None = None
+        self,
+        text: str,
+        settings: VoiceSettings | None,
+        seed: int | None,
+        *,
+        heard_in_s: float | None = None,
+        revision: str | None = None,
     ) -> SpeechRequest:
-        """The engine's request; ``heard_in_s`` as there."""
+        """The engine's request; ``heard_in_s`` and ``revision`` as there."""
         settings = settings or VoiceSettings()
         return SpeechRequest(
             text=text,
@@ -39,6 +45,7 @@ class Speaker:
             seed=seed,
             sampling=settings.sampling(),
             heard_in_s=heard_in_s,
+            revision=revision,
             text_normalization=self.text_normalization,
         )
 

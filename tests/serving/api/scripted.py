@@ -31,6 +31,7 @@ class ScriptedSpeech(SpeechService):
         self.refused: Overloaded | None = None
         self.asked = 0
         self.clones = True
+        self.revision = "r1"
         self.presets: tuple[str, ...] = ("one", "two")
         self.pending: PendingRevision | None = None
         self.prepared: list[Voice] = []
@@ -48,7 +49,7 @@ class ScriptedSpeech(SpeechService):
         return EngineInfo(
             name="scripted",
             model="scripted",
-            revision="r1",
+            revision=self.revision,
             sample_rate=RATE,
             languages=("en", "de"),
             presets=self.presets,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from serving.api.elevenlabs.assembling import TextBuffer
 
 
-def letters(text: str) -> str:
-    return re.sub(r"\s", "", text)
+def words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text)
 
 
 def test_text_waits_until_it_has_the_schedules_length() -> None:
@@ -62,8 +62,26 @@ def test_a_text_without_blanks_is_cut_at_the_most_that_one_piece_may_have() -> N
     assert [len(piece) for piece in pieces] == [50, 50]
 
 
+def test_a_text_longer_than_a_piece_is_cut_between_words() -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 10
+    pieces = TextBuffer((20,), most=100).add(text)
+    assert [len(words(piece)) % 9 for piece in pieces] == [0] * len(pieces)
+    assert all(90 > len(piece) > 80 for piece in pieces)
+    narrow = TextBuffer((20,), most=20)
+    assert words(" ".join(narrow.add(text) + narrow.flush())) == words(text)
+
+
+def test_marks_before_the_text_hold_nothing_up() -> None:
+    assert TextBuffer((20,)).add("!!! words without any marks at all") == ["!!! words without any marks at"]
+    assert words(" ".join(TextBuffer((20,), most=50).add("! " * 200 + "words at last, and more"))) == [
+        "words",
+        "at",
+        "last",
+    ]
+
+
 @given(
-    pieces=st.lists(st.text(alphabet="ab .,!?\n。", max_size=30), max_size=20),
+    pieces=st.lists(st.text(alphabet="ab .,!?\n。", max_size=300), max_size=20),
     schedule=st.lists(st.integers(5, 60), min_size=1, max_size=3),
     by_sentence=st.booleans(),
     trigger=st.booleans(),
@@ -74,4 +92,6 @@ def test_every_letter_is_spoken_once_and_in_order(
     buffer = TextBuffer(schedule, by_sentence=by_sentence, most=80)
     spoken = [each for piece in pieces for each in buffer.add(piece, trigger=trigger)] + buffer.flush()
     assert [c for c in "".join(spoken) if c.isalnum()] == [c for c in "".join(pieces) if c.isalnum()]
+    if max(map(len, words("".join(pieces))), default=0) < 40:  # else a word may be longer than a piece
+        assert words(" ".join(spoken)) == words("".join(pieces))
     assert all(len(each) <= 80 and any(map(str.isalnum, each)) for each in spoken)

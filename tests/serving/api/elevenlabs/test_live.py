@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,42 @@ def test_only_the_first_piece_can_be_refused_for_a_full_server(scripted: TestCli
         everything(socket)
     assert engine.requests[0].heard_in_s is None
     assert engine.requests[1].heard_in_s == pytest.approx(1.0, abs=0.5)
+
+
+def test_a_pause_of_the_writer_is_not_taken_from_what_is_still_to_be_heard(
+    scripted: TestClient, engine: ScriptedSpeech
+) -> None:
+    engine.script = (chunk(1.0),)
+    with scripted.websocket_connect(ROUTE) as socket:
+        begin(socket)
+        socket.send_json({"text": "First. ", "flush": True})
+        socket.receive_json()
+        time.sleep(2.5)
+        for text in ("Second. ", "Third. "):
+            socket.send_json({"text": text, "flush": True})
+            socket.receive_json()
+        socket.send_json({"text": ""})
+        everything(socket)
+    heard = [request.heard_in_s for request in engine.requests]
+    assert heard == [None, 0.0, pytest.approx(1.0, abs=0.5)]
+
+
+def test_all_pieces_are_spoken_by_the_revision_of_the_first(
+    scripted: TestClient, engine: ScriptedSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.api.context.INFO_TTL_S", 0.0)
+    with scripted.websocket_connect(ROUTE) as socket:
+        begin(socket)
+        socket.send_json({"text": "First. ", "flush": True})
+        socket.receive_json()
+        engine.revision = "r2"
+        for text in ("Second. ", "Third. "):
+            assert scripted.get("/v1/models").status_code == 200
+            socket.send_json({"text": text, "flush": True})
+            socket.receive_json()
+        socket.send_json({"text": ""})
+        everything(socket)
+    assert [request.revision for request in engine.requests] == ["r1", "r1", "r1"]
 
 
 def test_settings_of_the_first_message_hold_for_all(scripted: TestClient, engine: ScriptedSpeech) -> None:
