@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from serving.engines.base import (
     EngineInfo,
@@ -41,12 +41,19 @@ class _Held:
         self.begins_until = math.inf
 
     @contextmanager
-    def in_use(self) -> Iterator[SpeechEngine]:
+    def kept_open(self) -> Iterator[SpeechEngine]:
         self.users += 1
         try:
             yield self.engine
         finally:
             self.users -= 1
+
+    @contextmanager
+    def in_use(self) -> Iterator[SpeechEngine]:
+        try:
+            with self.kept_open() as engine:
+                yield engine
+        finally:
             self.used_at = time.monotonic()
 
     def takes(self, request: SpeechRequest) -> bool:
@@ -98,9 +105,10 @@ class SwappingEngine(SpeechEngine):
         await self._now.engine.check()
 
     async def forget_deleted(self) -> None:
-        """Of both engines."""
-        for held in filter(None, (self._now, self._before)):
-            with held.in_use() as engine:
+        """Of both engines. It comes more often than ``LINGER_S`` and is no use of the one of before."""
+        with ExitStack() as stack:
+            engines = [stack.enter_context(held.kept_open()) for held in (self._now, self._before) if held is not None]
+            for engine in engines:
                 await engine.forget_deleted()
 
     def stats(self) -> EngineStats:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from serving.deployments import swapping
+from serving.deployments.speech import FORGET_PERIOD_S
 from serving.deployments.swapping import SwappingEngine
 from serving.engines.base import Pcm, SpeechEngine
 from serving.engines.xtts import XttsEngine
@@ -94,6 +97,37 @@ async def test_it_is_closed_after_a_time_in_which_nothing_came(
     monkeypatch.setattr(swapping, "LINGER_S", 0.0)
     assert await swap.tidy()
     assert await swap.tidy()
+
+
+async def test_looking_for_deleted_voices_more_often_than_that_does_not_keep_it(
+    swap: SwappingEngine, r2: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert FORGET_PERIOD_S < swapping.LINGER_S
+    old = swap._now.engine
+    await swap.swap(r2)
+    began = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: began)
+    monkeypatch.setattr(swapping, "time", clock)
+    for passed in (FORGET_PERIOD_S, 2 * FORGET_PERIOD_S):
+        clock.monotonic = lambda passed=passed: began + passed
+        await swap.forget_deleted()
+    assert await swap.tidy()
+    assert await closed(old)
+
+
+async def test_it_is_not_closed_while_deleted_voices_leave_its_memory(
+    swap: SwappingEngine, r2: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = swap._now.engine
+    go_on = asyncio.Event()
+    monkeypatch.setattr(old, "forget_deleted", go_on.wait)
+    await swap.swap(r2)
+    forgetting = asyncio.create_task(swap.forget_deleted())
+    await asyncio.sleep(0)
+    assert not await swap.tidy(at_once=True)
+    go_on.set()
+    await forgetting
+    assert await swap.tidy(at_once=True)
 
 
 async def test_the_rest_of_a_text_goes_to_the_model_that_began_it(
