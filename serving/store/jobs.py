@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,11 +21,11 @@ from serving.store.database import Database
 from serving.store.job import ACTIVE, AUDIO, Job, JobKind, JobOptions, NewItem, NewWebhook
 from serving.store.profile import is_storable
 from serving.store.records import JobItemRow, JobRow, WebhookMessageRow
-from serving.store.volume import Volume, safe_name
+from serving.store.volume import Volume, last_touched, safe_name
 from serving.store.webhooks import Outcome, announce, latest
 
 ORPHAN_S = 3600.0
-"""Age of a directory without a record: its job is being added, or was when the process was killed."""
+"""Age of a directory up to which it needs no record: its job is being added, or was when the process was killed."""
 
 log = logging.getLogger(__name__)
 
@@ -156,18 +157,23 @@ class JobStore:
     def delete(self, tenant: str, key: str) -> str:
         """Forget a job that has ended, with its audio; its id. Raises NotFound, and Conflict if it has not ended."""
         job = self.get(tenant, key)
-        ended = and_(JobRow.id == job.id, JobRow.state.not_in(ACTIVE))
-        with self._database.session() as session:
-            gone = session.scalars(delete(JobRow).where(ended).returning(JobRow.id)).one_or_none() is not None
-        if not gone and job.active:
-            raise Conflict(f"job {job.id} is {job.state}; cancel it first", "job")
+        while not self._forget(job.id):
+            job = self.get(tenant, key)  # another was faster, or it was queued again since it was looked at
+            if job.active:
+                raise Conflict(f"job {job.id} is {job.state}; cancel it first", "job")
         self.volume.discard(job.directory)
         return job.id
 
-    def sweep(self, keep: timedelta) -> int:
-        """Delete the jobs that ended longer than ``keep`` ago, and directories that no record has; how many jobs.
+    def _forget(self, job_id: str) -> bool:
+        ended = and_(JobRow.id == job_id, JobRow.state.not_in(ACTIVE))
+        with self._database.session() as session:
+            return session.scalars(delete(JobRow).where(ended).returning(JobRow.id)).one_or_none() is not None
 
-        One whose owner is still to be told of its end waits for that.
+    def sweep(self, keep: timedelta) -> int:
+        """Delete the jobs that ended longer than ``keep`` ago, and directories without a record; how many jobs.
+
+        One whose owner is still to be told of its end waits for that. Directories have the time of jobs: a database
+        that was lost, or is another one by mistake, may come back.
         """
         message = and_(WebhookMessageRow.job_id == JobRow.id, WebhookMessageRow.state == "pending")
         query = select(JobRow).where(
@@ -177,22 +183,25 @@ class JobStore:
         )
         with self._database.reading() as session:
             old = session.scalars(query).all()
+        swept = 0
         for row in old:
-            try:
+            with suppress(NotFound, Conflict):  # another sweep was faster, or it is tried again
                 self.delete(row.tenant, row.id)
-            except NotFound:
-                continue  # another sweep was faster
-        self._sweep_orphans()
-        return len(old)
+                swept += 1
+        self._sweep_orphans(max(ORPHAN_S, keep.total_seconds()))
+        return swept
 
-    def _sweep_orphans(self) -> None:
+    def _sweep_orphans(self, keep_s: float) -> None:
+        """Discard what no record has and nobody has touched for ``keep_s`` seconds."""
         root = self.volume.root / "jobs"
         with refusing(root):
-            old = [path for path in root.glob("*/job-*") if time.time() - path.stat().st_mtime > ORPHAN_S]
+            found = list(root.glob("*/job-*"))  # before the records are read: a job has its directory first
         with self._database.reading() as session:
             known = set(session.scalars(select(JobRow.id)))
-        for path in old:
-            if path.name not in known:
+        if not known:
+            return  # a database that knows no job at all says nothing about those on the volume
+        for path in found:
+            if path.name not in known and _is_older(path, keep_s):
                 log.warning("job %s has files and no record; they are deleted", path.name)
                 self.volume.discard(path)
 
@@ -233,6 +242,15 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True)
         for each in (path.parent, path.parent.parent, path.parent.parent.parent):
             fsync_directory(each)
+
+
+def _is_older(path: Path, age_s: float) -> bool:
+    """Whether nothing below ``path`` was touched for ``age_s`` seconds; False where that cannot be seen."""
+    try:
+        return last_touched(path) < time.time() - age_s
+    except OSError as error:
+        log.warning("cannot look through %s: %s", path, error)
+        return False
 
 
 def _matches(tenant: str, key: str) -> ColumnElement[bool]:

@@ -158,7 +158,7 @@ class Volume:
                 entries = sorted((self.root / folder).iterdir())
             for entry in entries:
                 try:
-                    if _last_touched(entry) <= newest:
+                    if last_touched(entry) <= newest:
                         _delete(entry)
                         removed += 1
                 except FileNotFoundError:
@@ -218,7 +218,7 @@ def _move_into_place(source: Path, target: Path) -> None:
         raise
 
 
-def _last_touched(path: Path) -> float:
+def last_touched(path: Path) -> float:
     """The newest modification time (seconds) in a tree: a long download touches its file, not the directory."""
     times = [path.lstat().st_mtime]
     times += [entry.lstat().st_mtime for entry in path.rglob("*")]

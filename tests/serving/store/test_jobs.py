@@ -1,5 +1,6 @@
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
-from serving.store.job import NewItem
+from serving.store.job import Job, NewItem
 from serving.store.job_items import JobItemStore
 from serving.store.job_queue import JobQueue
 from serving.store.jobs import ORPHAN_S, JobStore, digest_of
@@ -97,7 +98,7 @@ def test_a_sweep_deletes_what_ended_long_ago_and_what_nobody_knows(jobs: JobStor
     for path in (orphan, fresh):
         path.mkdir()
     for path in (orphan, active.directory):
-        os.utime(path, (0, time.time() - ORPHAN_S - 1))
+        age(path, ORPHAN_S + 1)
 
     assert jobs.sweep(timedelta(hours=1)) == 0
     assert ended.directory.is_dir()
@@ -105,6 +106,90 @@ def test_a_sweep_deletes_what_ended_long_ago_and_what_nobody_knows(jobs: JobStor
     assert jobs.sweep(timedelta(0)) == 1
     assert [job.id for job in jobs.list("a", 10)] == [active.id]
     assert not ended.directory.exists()
+
+
+def test_what_nobody_knows_is_kept_as_long_as_a_job(jobs: JobStore) -> None:
+    add(jobs)
+    used, unused = (jobs.volume.job("a", f"job-{name}") for name in ("used", "unused"))
+    for path in (used, unused):
+        (path / "items").mkdir(parents=True)
+        (path / "items" / "00001.mp3").write_bytes(b"audio")
+        age(path, 7200)
+    age(unused / "items" / "00001.mp3", 7200)
+    age(unused / "items", 7200)
+    jobs.sweep(timedelta(hours=3))
+    assert (used.exists(), unused.exists()) == (True, True)
+    jobs.sweep(timedelta(hours=1))
+    assert (used.exists(), unused.exists()) == (True, False)
+
+
+def test_a_database_without_jobs_has_none_swept_from_the_volume(jobs: JobStore, tmp_path: Path) -> None:
+    """The wrong database.url, or one that was lost and is restored later."""
+    job = add(jobs)
+    for path in (job.directory / "items", job.directory):
+        age(path, 10 * ORPHAN_S)
+    empty = Database(f"sqlite:///{tmp_path / 'empty.db'}")
+    empty.migrate()
+    JobStore(jobs.volume, empty).sweep(timedelta(0))
+    empty.close()
+    assert (job.directory / "items").is_dir()
+
+
+def test_a_job_that_is_tried_again_while_it_is_deleted_stays(
+    jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = failed_job(jobs, database)
+    after_the_next_look(jobs, monkeypatch, lambda: jobs.retry("a", job.id))
+    with pytest.raises(Conflict, match="cancel it first"):
+        jobs.delete("a", job.id)
+    assert jobs.get("a", job.id).state == "queued"
+    assert (job.directory / "items").is_dir()
+
+
+def test_a_job_that_another_has_deleted_meanwhile_is_not_there(
+    jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = failed_job(jobs, database)
+    other = JobStore(jobs.volume, database)
+    after_the_next_look(jobs, monkeypatch, lambda: other.delete("a", job.id))
+    with pytest.raises(NotFound):
+        jobs.delete("a", job.id)
+
+
+def test_a_sweep_goes_on_past_a_job_that_is_tried_again(
+    jobs: JobStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = failed_job(jobs, database), failed_job(jobs, database)
+    after_the_next_look(jobs, monkeypatch, lambda: jobs.retry("a", first.id))
+    assert jobs.sweep(timedelta(0)) == 1
+    assert [job.id for job in jobs.list("a", 10)] == [first.id]
+    assert not second.directory.exists()
+
+
+def failed_job(jobs: JobStore, database: Database) -> Job:
+    job = add(jobs)
+    queue = JobQueue(jobs.volume, database)
+    item = queue.claim(60)
+    assert item is not None
+    queue.fail(item, "no voice", final=True)
+    return jobs.get("a", job.id)
+
+
+def after_the_next_look(jobs: JobStore, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """``act`` once, when the next ``get`` has looked."""
+    get = jobs.get
+
+    def looked(tenant: str, key: str) -> Job:
+        monkeypatch.undo()
+        job = get(tenant, key)
+        act()
+        return job
+
+    monkeypatch.setattr(jobs, "get", looked)
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (0, time.time() - seconds))
 
 
 def test_items_that_failed_are_queued_again_and_only_those(jobs: JobStore, database: Database) -> None:
