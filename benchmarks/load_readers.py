@@ -4,7 +4,7 @@
 
 Against the paced engine, which hands everything out at once: ``--readers`` connections ask for 28 seconds of audio,
 read one byte and stop, a few at a time, because more are refused. Then one client asks for a sentence over and over.
-The server cuts after ``--stalled`` seconds (`limits.stalled_reader_s`). The last line is one JSON object:
+The server cuts after ``--stalled`` seconds (`limits.stalled_client_s`). The last line is one JSON object:
 
 fast_p50_ms, fast_p95_ms              first audio of the reading client before there are others
 fast_slow_p50_ms, fast_slow_p95_ms    the same while they stand still
@@ -114,7 +114,7 @@ def measured(
     proxy: str = "haproxy",
 ) -> dict[str, float | int]:
     """The figures of the last line."""
-    cut = {"KUBEVOICE_LIMITS__STALLED_READER_S": str(stalled_s)}
+    cut = {"KUBEVOICE_LIMITS__STALLED_CLIENT_S": str(stalled_s)}
     with paced(0, ONGOING, proxy, cut) as server:
         return asyncio.run(figures(server, number, audio_format, asking_s, stalled_s))
 

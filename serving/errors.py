@@ -6,6 +6,7 @@ KubevoiceError
 │   ├── Unauthenticated     401  no API key, or one that does not work
 │   ├── Forbidden           403  the API key may not do this
 │   ├── NotFound            404  a voice or model that does not exist
+│   ├── BodyTimeout         408  the client stopped sending its body
 │   ├── Conflict            409  the name is taken
 │   └── PayloadTooLarge     413  body, text or audio over a limit
 ├── TryLater                     not now; `retry_after_s` says when
@@ -79,6 +80,13 @@ class NotFound(RequestError):
 
     status = 404
     code = "not_found"
+
+
+class BodyTimeout(RequestError):
+    """The client stopped sending its body."""
+
+    status = 408
+    code = "body_timeout"
 
 
 class Conflict(RequestError):

@@ -80,8 +80,11 @@ class LimitSettings(Section):
         description="While more requests wait than are heard in this time, as measured, new ones get 429, in seconds; "
         "as many as ongoing_per_replica are always let in",
     )
-    stalled_reader_s: float = Field(
-        60.0, gt=0, description="A client that takes nothing of its answer for so long is cut, in seconds"
+    stalled_client_s: float = Field(
+        60.0,
+        gt=0,
+        description="A client that takes nothing of its answer, or sends nothing of its body, for so long is cut, "
+        "in seconds",
     )
 
     @field_validator("reference_max_s")

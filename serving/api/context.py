@@ -28,8 +28,8 @@ from serving.store.voices import VoiceStore
 if TYPE_CHECKING:
     from serving.api.launching import Training
 
-UPLOADS = 2
-"""Conversion models that one ingress takes in at a time: each is a gigabyte at most."""
+INGESTING = 2
+"""Conversion models and datasets that one ingress checks and unpacks at a time, of those that it has on the volume."""
 
 INFO_TTL_S = 5.0
 """Age at which an engine's description is asked for again."""
@@ -62,7 +62,7 @@ class Context:
     quotas: Quotas
     draining: bool = False
     in_progress: int = 0
-    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS), repr=False)
+    ingesting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(INGESTING), repr=False)
     denials: Denials = field(init=False, repr=False)
     _info: EngineInfo | None = field(default=None, repr=False)
     _info_from: float = field(default=0.0, repr=False)

@@ -43,12 +43,8 @@ async def create_conversion_model(request: Request, context: Ctx) -> ConversionM
     """Keep a voice to convert into. Nothing in its files is run; what is not an RVC voice is refused and not kept."""
     await context.converter.check()
     limits = context.settings.limits
-    async with (
-        context.uploads,
-        uploaded(
-            request, context.conversion_models.volume, {"file": limits.model_bytes, "index": limits.index_bytes}
-        ) as form,
-    ):
+    files = {"file": limits.model_bytes, "index": limits.index_bytes}
+    async with uploaded(request, context.conversion_models.volume, files) as form, context.ingesting:
         name = _name(form)
         return _card(await _added(name, form.file("file"), form.files.get("index"), context))
 

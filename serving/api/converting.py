@@ -14,7 +14,7 @@ import numpy as np
 from serving.api.caller import tenant
 from serving.api.context import Context
 from serving.api.conversion_schemas import LOWEST_RATE, ConversionFields
-from serving.audio.encode import FORMATS
+from serving.audio.encode import FORMATS, format_named
 from serving.audio.pcm import Pcm
 from serving.audio.resample import StreamResampler
 from serving.engines.base import SpeechChunk
@@ -52,9 +52,10 @@ async def conversion_of(
             f"{param}speaker",
         )
     asked = default_rate if fields.sample_rate is None else fields.sample_rate
-    rate = asked or FORMATS[audio_format].nearest_rate(model.sample_rate)
-    if rate < LOWEST_RATE or not FORMATS[audio_format].takes(rate):
-        rates = ", ".join(map(str, FORMATS[audio_format].rates)) or f"{LOWEST_RATE} to 48000"
+    spec = format_named(audio_format)
+    rate = asked or spec.nearest_rate(model.sample_rate)
+    if rate < LOWEST_RATE or not spec.takes(rate):
+        rates = ", ".join(map(str, spec.rates)) or f"{LOWEST_RATE} to 48000"
         raise InvalidRequest(
             f"{param}sample_rate {rate} is not possible in {audio_format}; take one of {rates}, or 0",
             f"{param}sample_rate",

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from serving.api.errors import ECHO_CHARS
-from serving.api.uploads import FIELD_BYTES, FORM, is_form
+from serving.api.uploads import FORM, FormParser, is_form
 from serving.errors import InvalidRequest, PayloadTooLarge
 from serving.files import refusing
 from serving.store.raw_files import ARCHIVE, place, raw_path, unpack
@@ -115,11 +115,11 @@ class _Appended(UploadFile):
             file.write(data)
 
 
-class _Parser(MultiPartParser):
-    """Starlette's parser with files that lie in ``folder`` under names of ours."""
+class _Parser(FormParser):
+    """Its files lie in ``folder`` under names of ours."""
 
     def __init__(self, request: Request, folder: Path, limit: int) -> None:
-        super().__init__(request.headers, request.stream(), max_files=MOST_FILES, max_part_size=FIELD_BYTES)
+        super().__init__(request, MOST_FILES)
         self.files: list[tuple[str, Path]] = []
         self._folder, self._limit, self._written = folder, limit, 0
 

@@ -74,12 +74,13 @@ async def create_dataset(request: Request, context: Ctx, training: TrainingCtx) 
     """Keep recordings with their transcripts and begin to prepare them. Only with the voice owner's consent."""
     names = DatasetFields.model_fields
     limit = context.settings.limits.dataset_bytes
-    async with context.uploads, dataset_form(request, training.datasets.volume, limit, names) as form:
+    async with dataset_form(request, training.datasets.volume, limit, names) as form:
         fields = _fields(form.fields)
         name = clean_dataset_name(fields.name)
         spec = _spec(fields, name, context)
         await launching(_check_language, spec, training)
-        dataset = await launching(training.datasets.add, name, spec, form.fill)
+        async with context.ingesting:
+            dataset = await launching(training.datasets.add, name, spec, form.fill)
     return await launching(_started, training, dataset)
 
 
@@ -88,7 +89,7 @@ async def add_dataset_files(dataset: str, request: Request, context: Ctx, traini
     """Add recordings and prepare again. Refused while a run uses the dataset or it is being prepared."""
     found = await _seen(dataset, training)
     limit = context.settings.limits.dataset_bytes
-    async with context.uploads, dataset_form(request, training.datasets.volume, limit, ()) as form:
+    async with dataset_form(request, training.datasets.volume, limit, ()) as form, context.ingesting:
         again = await launching(training.datasets.extend, found, form.fill)
     return await launching(_started, training, again)
 

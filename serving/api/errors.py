@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from serving.api.context import Context
 from serving.api.elevenlabs.errors import detail, invalid, is_elevenlabs
-from serving.errors import KubevoiceError, PayloadTooLarge, TryLater, Unauthenticated, fault
+from serving.errors import BodyTimeout, KubevoiceError, PayloadTooLarge, TryLater, Unauthenticated, fault
 from serving.metrics import REFUSALS
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, PayloadTooLarge | ClientDisconnect):
+    if isinstance(error.__cause__, PayloadTooLarge | BodyTimeout | ClientDisconnect):
         raise error.__cause__  # FastAPI takes what the middleware raises while it reads the body for a bad body
     code = CODES.get(error.status_code, "http_error")
     message = f"{request.method} {request.scope['path']}"[:ECHO_CHARS] + f": {error.detail}"

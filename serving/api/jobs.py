@@ -171,7 +171,7 @@ async def _created(job: Job, asked: Asked, context: Context) -> JobCard:
 async def _asked(request: Request, context: Context) -> Asked:
     if is_form(request):
         limits = {"file": context.settings.limits.job_bytes}
-        async with context.uploads, uploaded(request, context.jobs.volume, limits) as form:
+        async with uploaded(request, context.jobs.volume, limits) as form:
             fields = parse_fields(JobFields, form.fields)
             return await asyncio.to_thread(_from_file, fields, form, context)
     return await asyncio.to_thread(_from_json, await request.body(), context)

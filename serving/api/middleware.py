@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.api.context import Context
 from serving.api.errors import domain_error, unexpected_error
 from serving.engines.pronunciation import MOST_OF_REQUEST, MOST_OF_VOICE
-from serving.errors import InvalidRequest, PayloadTooLarge, TryLater, Unavailable
+from serving.errors import BodyTimeout, InvalidRequest, PayloadTooLarge, TryLater, Unavailable
 from serving.logs import request_id
 from serving.metrics import REQUEST_SECONDS, REQUESTS
 from serving.settings_groups import LimitSettings
@@ -79,8 +79,10 @@ def body_limit(path: str, *, form: bool, limits: LimitSettings) -> BodyLimit:
     """What a request to ``path`` may bring."""
     if path == "/v1/conversion-models":
         most = BodyLimit(limits.model_bytes + limits.index_bytes, "file", "form")
-    elif path == "/v1/audio/conversions" or path.startswith("/elevenlabs/v1/speech-to-speech/"):
+    elif path == "/v1/audio/conversions":
         most = BodyLimit(limits.conversion_bytes, "file", "form" if form else "recording")
+    elif path.startswith("/elevenlabs/v1/speech-to-speech/"):
+        most = BodyLimit(limits.conversion_bytes, "audio", "form")
     elif path == "/v1/audio/voices/import":
         most = BodyLimit(archive_bytes(limits), "file", "form")
     elif path.startswith("/v1/audio/voices/") and path.endswith("/pronunciations"):
@@ -90,12 +92,25 @@ def body_limit(path: str, *, form: bool, limits: LimitSettings) -> BodyLimit:
     elif form and path.startswith("/v1/datasets"):
         most = BodyLimit(limits.dataset_bytes, "files", "form")
     elif form:
-        field = "recording" if path == "/v1/audio/voice_consents" else "audio_sample"
-        most = BodyLimit(limits.upload_bytes, field, "form")
+        most = BodyLimit(limits.upload_bytes, _recording(path), "form")
     else:
         words = MOST_OF_REQUEST * ENTRY_CHARS if path == "/v1/audio/speech" else 0
-        most = BodyLimit((limits.input_chars + words) * CHAR_BYTES, "input", "body")
+        most = BodyLimit((limits.input_chars + words) * CHAR_BYTES, _text(path), "body")
     return replace(most, bytes=most.bytes + OVERHEAD_BYTES)
+
+
+def _recording(path: str) -> str:
+    """The file of a form that makes a voice."""
+    if path.startswith("/elevenlabs/"):
+        return "files"
+    return "recording" if path == "/v1/audio/voice_consents" else "audio_sample"
+
+
+def _text(path: str) -> str:
+    """What is long in a JSON body."""
+    if path.startswith("/elevenlabs/v1/text-to-speech/"):
+        return "text"
+    return "input" if path == "/v1/audio/speech" else "body"
 
 
 class RequestLog:
@@ -139,7 +154,7 @@ class RequestLog:
             raise
         except ClientDisconnect:
             exchange.left = True
-        except (InvalidRequest, PayloadTooLarge, TryLater) as error:
+        except (BodyTimeout, InvalidRequest, PayloadTooLarge, TryLater) as error:
             if exchange.started:
                 raise
             response = await domain_error(request, error)
@@ -187,6 +202,8 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._received = 0
+        self._whole = False
+        self._patience_s = limits.stalled_client_s
         form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
         self._limit = body_limit(scope["path"], form=form, limits=limits)
 
@@ -196,7 +213,12 @@ class _Exchange:
             raise self._too_large()
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(None if self._whole else self._patience_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise BodyTimeout(f"nothing of the body came for {self._patience_s:g} s; send it again") from None
+        self._whole = not message.get("more_body", False)
         if message["type"] == "http.disconnect" and not self.ended:
             self.left = True
         self._received += len(message.get("body", b""))

@@ -23,7 +23,9 @@ from serving.files import refusing
 from serving.store.volume import STAGING, Volume
 
 FIELDS = 64
-FIELD_BYTES = 4096
+FIELD_BYTES = 16 * 1024
+"""Most bytes of a field that is no file: 4,000 characters of any script."""
+
 FORM = "multipart/form-data"
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -90,13 +92,27 @@ async def _parsed(request: Request, folder: Path, limits: Mapping[str, int]) -> 
     return Form(fields, parser.paths, parser.names)
 
 
-class _VolumeParser(MultiPartParser):
-    """Starlette's parser with files that lie in ``folder`` under names of ours."""
+class FormParser(MultiPartParser):
+    """Starlette's parser, which names a field that is too long."""
+
+    def __init__(self, request: Request, max_files: int) -> None:
+        super().__init__(
+            request.headers, request.stream(), max_files=max_files, max_fields=FIELDS, max_part_size=FIELD_BYTES
+        )
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self._current_part
+        if part.file is None and len(part.data) + end - start > FIELD_BYTES:
+            name = part.field_name[:ECHO_CHARS]
+            raise InvalidRequest(f"{name}: a field has at most {FIELD_BYTES:,} bytes", name)
+        super().on_part_data(data, start, end)
+
+
+class _VolumeParser(FormParser):
+    """Its files lie in ``folder`` under names of ours."""
 
     def __init__(self, request: Request, folder: Path, limits: Mapping[str, int]) -> None:
-        super().__init__(
-            request.headers, request.stream(), max_files=len(limits), max_fields=FIELDS, max_part_size=FIELD_BYTES
-        )
+        super().__init__(request, len(limits))
         self.paths: dict[str, Path] = {}
         self.names: dict[str, str] = {}
         self.opened: list[BinaryIO] = []

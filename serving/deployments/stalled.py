@@ -55,4 +55,4 @@ def middlewares() -> list[Middleware]:
     ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names this function on every node. The setting is the environment's.
     """
     # The last one is the outermost.
-    return [Middleware(FrontDoor), Middleware(CutStalled, seconds=load_settings().limits.stalled_reader_s)]
+    return [Middleware(FrontDoor), Middleware(CutStalled, seconds=load_settings().limits.stalled_client_s)]

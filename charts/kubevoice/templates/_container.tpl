@@ -72,8 +72,8 @@ have the same.
 {{- /* Cuts clients that stop reading. It runs in Ray's own processes, which have only the environment. */}}
 - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: "serving.deployments.stalled:middlewares"}
 {{- with $values.settings.limits }}
-{{- with .stalled_reader_s }}
-- {name: KUBEVOICE_LIMITS__STALLED_READER_S, value: {{ . | quote }}}
+{{- with .stalled_client_s }}
+- {name: KUBEVOICE_LIMITS__STALLED_CLIENT_S, value: {{ . | quote }}}
 {{- end }}
 {{- end }}
 {{- if $values.ray.haProxy }}

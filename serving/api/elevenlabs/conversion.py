@@ -91,7 +91,7 @@ async def elevenlabs_conversion(
         asked = parse_fields(ConversionForm, form.fields)
         pieces = await asyncio.to_thread(_pieces, form.file("audio"), asked, limits.conversion_max_s)
         try:
-            fields = ConversionFields(model=voice_id, sample_rate=chosen.sample_rate)
+            fields = ConversionFields(model=voice_id[:128], sample_rate=chosen.sample_rate)  # no name is as long
             conversion = await conversion_of(fields, chosen.codec, context)
             charge = await context.quotas.take(request.scope)
             chunks = converted(context, _chunks(pieces), conversion, new_seed(asked.seed), whole=whole)

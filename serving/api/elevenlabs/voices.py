@@ -135,7 +135,7 @@ def _item(profile: VoiceProfile) -> VoiceItem:
 def _labels(text: str | None) -> dict[str, str]:
     try:
         labels = json.loads(text or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         labels = text
     if labels is None:  # what the official client sends for none
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -133,7 +134,8 @@ BAD_FORMS: list[tuple[bytes, str, str | None]] = [
     (part("name", b"Ada", FILE) + part("file", GOOD, FILE) + END, FORM, "name"),
     (b"no boundary", FORM, None),
     (part("name", b"Ada"), "multipart/form-data", None),
-    (part("name", b"x" * 10_000) + END, FORM, None),
+    (part("name", b"x" * 10_000) + END, FORM, "name"),
+    (part("name", b"x" * 20_000) + END, FORM, "name"),
     (b'{"name": "Ada"}', "application/json", None),
 ]
 
@@ -228,13 +230,43 @@ async def test_at_most_two_are_taken_in_at_a_time(
         )
         for name in (b"a", b"b", b"c")
     ]
-    await until(lambda: converter.running == 2)
+    await until(lambda: len(list((settings.data / ".staging").glob("upload-*"))) == 3)
     await asyncio.sleep(0.1)
-    assert (converter.running, len(list((settings.data / ".staging").glob("upload-*")))) == (2, 2)
+    assert converter.running == 2
     converter.ingest_hold.set()
     for exchange in exchanges:
         await exchange.end()
         assert exchange.status == 200
+
+
+async def test_uploads_that_take_long_hold_no_other_up(
+    converter: ScriptedConverter, store: VoiceStore, settings: Settings
+) -> None:
+    app = build_app(ScriptedSpeech(), store, settings, LocalMetrics(), converter)
+    headers = {b"content-type": FORM.encode()}
+    slow = [Exchange(app, "POST", ROUTE, body=None, headers=headers) for _ in range(4)]
+    for exchange in slow:
+        await exchange.send(part("name", b"slow"))
+    quick = Exchange(app, "POST", ROUTE, body=part("name", b"Ada") + part("file", GOOD, FILE) + END, headers=headers)
+    await quick.end()
+    assert quick.status == 200
+    for exchange in slow:
+        await exchange.leave()
+        await exchange.end()
+    assert list((settings.data / ".staging").iterdir()) == []
+
+
+async def test_a_client_that_stops_sending_is_told_and_nothing_stays(
+    converter: ScriptedConverter, store: VoiceStore, settings: Settings
+) -> None:
+    impatient = settings.model_copy(update={"limits": LimitSettings(stalled_client_s=0.2)})
+    app = build_app(ScriptedSpeech(), store, impatient, LocalMetrics(), converter)
+    stalled = Exchange(app, "POST", ROUTE, body=None, headers={b"content-type": FORM.encode()})
+    await stalled.send(part("name", b"Ada"))
+    await stalled.end()
+    error = json.loads(stalled.body)["error"]
+    assert (stalled.status, error["code"]) == (408, "body_timeout")
+    assert left(settings) == set()
 
 
 @pytest.mark.parametrize("key", ["../../secret", "%2e%2e%2fsecret", "..", "/etc/passwd", "a\0b", "\u202e", "x" * 3000])

@@ -101,6 +101,8 @@ def test_a_zip_is_unpacked_with_its_folders_and_without_what_archivers_add(
     [
         ({"consent": None}, "consent"),
         ({"consent": "  "}, "consent"),
+        ({"consent": "x" * 4001}, "consent"),
+        ({"consent": "x" * 20_000}, "consent"),
         ({"name": None}, "name"),
         ({"name": "../a"}, "name"),
         ({"name": "ds-" + "0" * 24}, "name"),
@@ -119,6 +121,13 @@ def test_a_bad_field_is_refused_by_name_and_nothing_is_kept(
     answer = client.post(DATASETS, data=data, files=[WAV, TEXT])
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert left(settings) == set()
+
+
+def test_a_consent_may_be_as_long_in_any_script(client: TestClient) -> None:
+    statement = "ก" * 4000
+    answer = client.post(DATASETS, data={"name": "Ada", "language": "en", "consent": statement}, files=[WAV, TEXT])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["consent"] == statement
 
 
 @pytest.mark.parametrize("name", ["../a.wav", "a/../../b.wav", ".hidden.wav", "a.exe", "a", "/etc/a.wav", " a.wav"])

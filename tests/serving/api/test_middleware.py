@@ -17,6 +17,7 @@ from serving.errors import Overloaded
 from serving.logs import JsonFormatter
 from serving.metrics import LocalMetrics
 from serving.settings import Settings
+from serving.settings_groups import LimitSettings
 from serving.store.voices import VoiceStore
 from tests.serving.api.asgi import Exchange, speech, until
 from tests.serving.api.scripted import ScriptedSpeech, chunk
@@ -133,6 +134,46 @@ def test_a_json_body_is_limited_by_what_the_longest_text_and_dictionary_need(
 
     assert response.status_code == 413
     assert response.json()["error"]["param"] == "input"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "field"),
+    [
+        ("/elevenlabs/v1/text-to-speech/one", "application/json", "text"),
+        ("/elevenlabs/v1/voices/add", "multipart/form-data; boundary=b", "files"),
+        ("/elevenlabs/v1/speech-to-speech/Ada", "multipart/form-data; boundary=b", "audio"),
+        ("/v1/audio/voices", "multipart/form-data; boundary=b", "audio_sample"),
+        ("/v1/audio/conversions", "multipart/form-data; boundary=b", "file"),
+        ("/v1/training/runs", "application/json", "body"),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused_by_the_field_of_its_route(
+    client: TestClient, path: str, kind: str, field: str
+) -> None:
+    response = client.post(path, content=b"", headers={"Content-Type": kind, "Content-Length": "99999999999"})
+    error = response.json()
+    shown = error["detail"] if "detail" in error else error["error"]
+    assert (response.status_code, shown["param"]) == (413, field)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+async def test_a_body_that_does_not_come_is_given_up(store: VoiceStore, settings: Settings, kind: str) -> None:
+    impatient = settings.model_copy(update={"limits": LimitSettings(stalled_client_s=0.1)})
+    app = build_app(ScriptedSpeech(chunk()), store, impatient, LocalMetrics())
+    path = "/v1/audio/speech" if "json" in kind else "/v1/audio/voices"
+    exchange = Exchange(app, "POST", path, body=None, headers={b"content-type": kind.encode()})
+    await exchange.end()
+    assert (exchange.status, json.loads(exchange.body)["error"]["code"]) == (408, "body_timeout")
+
+
+async def test_an_answer_may_take_longer_than_a_client_may_be_silent(store: VoiceStore, settings: Settings) -> None:
+    impatient = settings.model_copy(update={"limits": LimitSettings(stalled_client_s=0.1)})
+    go_on = asyncio.Event()
+    exchange = speech(build_app(ScriptedSpeech(go_on, chunk()), store, impatient, LocalMetrics()))
+    await asyncio.sleep(0.3)
+    go_on.set()
+    await exchange.end()
+    assert exchange.status == 200
 
 
 def test_the_longest_text_fits_however_json_writes_it(client: TestClient) -> None:

@@ -71,7 +71,7 @@ async def test_a_client_that_reads_slowly_stays() -> None:
 
 
 def test_ray_serve_is_given_the_nodes_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBEVOICE_LIMITS__STALLED_READER_S", "7")
+    monkeypatch.setenv("KUBEVOICE_LIMITS__STALLED_CLIENT_S", "7")
     inner, outermost = middlewares()
     assert (repr(inner.cls), repr(outermost.cls)) == (repr(FrontDoor), repr(CutStalled))
     assert outermost.kwargs == {"seconds": 7.0}

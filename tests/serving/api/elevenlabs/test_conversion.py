@@ -29,6 +29,13 @@ def test_a_recording_comes_back_converted_at_the_rate_asked_for(scripted: TestCl
     assert answer.headers["x-kubevoice-engine"] == "rvc"
 
 
+@pytest.mark.parametrize("law", ["ulaw_8000", "alaw_8000"])
+def test_telephony_has_a_byte_a_sample(scripted: TestClient, law: str) -> None:
+    answer = scripted.post(ROUTE, params={"output_format": law}, files={"audio": ("a.wav", WAV)})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.content) == 1.5 * 8000
+
+
 def test_raw_samples_need_no_header(scripted: TestClient) -> None:
     raw = to_int16(tone(440, 1.5, 16000)).astype("<i2").tobytes()
     form = {"file_format": "pcm_s16le_16"}
@@ -40,6 +47,7 @@ def test_raw_samples_need_no_header(scripted: TestClient) -> None:
     ("path", "files", "data", "param"),
     [
         (ROUTE.replace("Ada", "Nobody"), {"audio": ("a.wav", WAV)}, {}, "voice_id"),
+        (ROUTE.replace("Ada", "a" * 129), {"audio": ("a.wav", WAV)}, {}, "voice_id"),
         (ROUTE, {"audio": ("a.wav", b"no audio at all")}, {}, "audio"),
         (ROUTE, {"audio": ("a.wav", WAV[:-999])}, {}, "audio"),
         (ROUTE, {"file": ("a.wav", WAV)}, {}, "file"),

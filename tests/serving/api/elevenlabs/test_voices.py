@@ -50,7 +50,13 @@ def test_the_voices_come_in_pages_and_by_name(scripted: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param"), [({"labels": "[1]"}, "labels"), ({"labels": "{"}, "labels"), ({"name": "one"}, "name")]
+    ("fields", "param"),
+    [
+        ({"labels": "[1]"}, "labels"),
+        ({"labels": "{"}, "labels"),
+        ({"labels": "[" * 1500}, "labels"),
+        ({"name": "one"}, "name"),
+    ],
 )
 def test_bad_forms_name_the_field(scripted: TestClient, fields: dict[str, str], param: str) -> None:
     answer = scripted.post(f"{ROUTE}/add", data={"name": "Ada", **fields}, files=[("files", ("a.wav", WAV))])
