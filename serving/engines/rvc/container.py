@@ -1,4 +1,4 @@
-"""Looks into the file of an upload before torch does: the zip's directory, and what its pickle would call.
+"""Looks into the file of an upload before torch does: its records, and what its pickle would call.
 
 ``torch.load(weights_only=True)`` runs no foreign code, but it lets a few bytes ask for any amount of memory
 (``bytearray(10 ** 12)``) and of time (a tuple of tuples as a key). A voice needs five globals, so others are refused.
@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import pickletools
-import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
+from serving.engines.rvc.records import ENCRYPTED, FLAGS, STORED, Damaged, NoArchive, OddLayout, locate, read_directory
 from serving.errors import InvalidRequest, PayloadTooLarge
 
 RECORDS = 10_000
@@ -41,53 +42,67 @@ def check_container(path: Path, max_bytes: int) -> None:
     size = path.stat().st_size
     if size > max_bytes:
         raise PayloadTooLarge(f"the file has {size} bytes, at most {max_bytes} are taken", "file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-            _check_directory(records, size)
-            pickled = archive.read(_pickle(records))
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise _not_a_zip(path, error) from error
-    if damaged is not None:
-        raise refusal("is damaged (a checksum does not match); copy or download it again")
-    _check_pickle(pickled)
-
-
-def _not_a_zip(path: Path, error: Exception) -> InvalidRequest:
     with path.open("rb") as file:
-        start = file.read(len(LEGACY))
+        try:
+            _check_pickle(_pickle(file))
+        except NoArchive as error:
+            raise _not_a_zip(file, error) from error
+        except OddLayout as error:
+            raise refusal(f"is not as torch.save writes it ({error}); upload the .pth as it was exported") from error
+        except Damaged as error:
+            raise refusal("is damaged (a checksum does not match); copy or download it again") from error
+
+
+def _not_a_zip(file: BinaryIO, error: Exception) -> InvalidRequest:
+    file.seek(0)
+    start = file.read(len(LEGACY))
     if start == LEGACY:
         return refusal("is in the format of torch before 1.6; load it with torch and save it again")
     if start.startswith(b"PK\x03\x04"):
         return refusal("is cut short or damaged; copy or download it again")
-    reason = " ".join(str(error).split())[:100]
-    return refusal(f"is not one that torch.save wrote ({reason}); upload the .pth of an RVC voice")
+    return refusal(f"is not one that torch.save wrote ({error}); upload the .pth of an RVC voice")
 
 
-def _check_directory(records: list[zipfile.ZipInfo], size: int) -> None:
-    """torch.save stores records uncompressed, one after the other, under one folder."""
-    names = [record.filename for record in records]
-    if any(name.lower().endswith((".pth", ".pt", ".index", ".safetensors")) for name in names):
+def _pickle(file: BinaryIO) -> bytes:
+    """The pickle that torch is going to load, of a file that can be read in one way only."""
+    records, directory = read_directory(file)
+    _check_names([record.name for record in records])
+    if any(record.method != STORED or record.flags & ENCRYPTED for record in records):
+        raise refusal("has compressed or encrypted records, which torch.save does not write; upload the original .pth")
+    if any(record.flags & ~FLAGS for record in records):
+        raise OddLayout("it has unknown flags")
+    found = _find([record.name for record in records])
+    size = records[found].size
+    if size > PICKLE_BYTES:
+        raise refusal("has a description of tensors that is far too long; it is no RVC voice")
+    file.seek(locate(file, records, directory)[found])
+    return file.read(size)
+
+
+def _check_names(names: list[bytes]) -> None:
+    """torch finds a record by its name without regard to case."""
+    if any(name.lower().endswith((b".pth", b".pt", b".index", b".safetensors")) for name in names):
         raise refusal("is an archive of files; unpack it and upload the .pth and the .index themselves")
-    if len(names) > RECORDS or len(set(names)) < len(names):
+    if len(names) > RECORDS or len({name.lower() for name in names}) < len(names):
         raise refusal("has too many records or two of one name; it is no RVC voice")
     for name in names:
-        if name.startswith(("/", "\\")) or ".." in name.split("/") or "\\" in name or ":" in name:
-            raise refusal("has a record outside its folder; it was not written by torch.save")
-    if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records):
-        raise refusal("has compressed or encrypted records, which torch.save does not write; upload the original .pth")
-    if sum(record.file_size for record in records) > size:
-        raise refusal("declares more data than it has bytes; it was not written by torch.save")
+        if name.startswith(b"/") or b".." in name.split(b"/") or any(sign in name for sign in (b"\\", b":", b"\0")):
+            raise _outside()
 
 
-def _pickle(records: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
-    found = [record for record in records if record.filename.split("/")[1:] == ["data.pkl"]]
-    if len(found) != 1 or any(record.filename.endswith("/constants.pkl") for record in records):
+def _find(names: list[bytes]) -> int:
+    """Which record is the pickle; torch looks for it in the folder of the first one."""
+    found = [at for at, name in enumerate(names) if name.split(b"/")[1:] == [b"data.pkl"]]
+    if len(found) != 1 or any(name.endswith(b"/constants.pkl") for name in names):
         raise refusal("is no checkpoint (a TorchScript model or another archive); upload the .pth of an RVC voice")
-    if found[0].file_size > PICKLE_BYTES:
-        raise refusal("has a description of tensors that is far too long; it is no RVC voice")
+    folder = names[found[0]].removesuffix(b"data.pkl")
+    if not all(name.startswith(folder) and not name.endswith(b"/") for name in names):
+        raise _outside()
     return found[0]
+
+
+def _outside() -> InvalidRequest:
+    return refusal("has a record outside its folder; it was not written by torch.save")
 
 
 def _check_pickle(pickled: bytes) -> None:
