@@ -37,7 +37,11 @@ def money(language: Language) -> Callable[[str], str]:
         code = SIGNS.get(match["sign"], match["sign"]) or language.dollar
         return minus + _spoken(language, _currency(language, code), match["number"], match["scale"])
 
+    there = re.compile(sign)
+
     def apply(text: str) -> str:
+        if there.search(text) is None:
+            return text
         text = span.sub(f" {language.to} ", text)
         return after.sub(said, before.sub(said, text))
 

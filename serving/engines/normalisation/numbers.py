@@ -21,11 +21,14 @@ NEGATIVE = rf"(?:(?<![\w)\].,%°]){DASH}(?=\d))?"
 END = r"(?![\d])"
 
 NUMBER_OF = {
-    "point": r"(?<![\d])(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d])",
-    "comma": r"(?<![\d])(?:\d{1,3}(?:[.\u00a0\u202f]\d{3})+(?:,\d+)?|\d+(?:,\d+)?)(?![\d])",
-    "comma, blanks": r"(?<![\d])(?:\d{1,3}(?:[.\u00a0\u202f ]\d{3})+(?:,\d+)?|\d+(?:,\d+)?)(?![\d])",
+    "point": r"(?<![\d])(?:\d{1,3}(?:,\d{3}){1,5}(?:\.\d+)?|\d+(?:\.\d+)?)(?![\d])",
+    "comma": r"(?<![\d])(?:\d{1,3}(?:[.\u00a0\u202f]\d{3}){1,5}(?:,\d+)?|\d+(?:,\d+)?)(?![\d])",
+    "comma, blanks": r"(?<![\d])(?:\d{1,3}(?:[.\u00a0\u202f ]\d{3}){1,5}(?:,\d+)?|\d+(?:,\d+)?)(?![\d])",
 }
-"""Where decimals begin: at a point ("1,234.5"), or at a comma ("1.234,5", and "1 234,5")."""
+"""Where decimals begin: at a point ("1,234.5"), or at a comma ("1.234,5", and "1 234,5").
+
+The groups are bounded because patterns try a number at every digit: six are more digits than have a name.
+"""
 
 _KEEP = re.compile(r"[^\d]")
 
