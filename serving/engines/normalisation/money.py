@@ -22,12 +22,12 @@ def money(language: Language) -> Callable[[str], str]:
     scales = "|".join(re.escape(each) for each in sorted(language.scales, key=len, reverse=True))
     first = rf"(?:(?P<first>{language.number})[ ]?[-\u2013][ ]?)?"
     span = re.compile(rf"(?<=\d)[ ]?[-\u2013][ ]?(?=(?:{sign})[ ]?\d)")
-    amount = rf"{first}(?P<number>{language.number})(?:[ \u00a0]?(?P<scale>{scales})(?!\w))?"
+    amount = rf"{first}(?P<number>{language.number})(?![.,]\d)(?:[ \u00a0]?(?P<scale>{scales})(?!\w))?"
     before = re.compile(
         rf"(?P<minus>{NEGATIVE.replace(chr(92) + 'd', f'(?:{sign})')})(?<![\w$])(?P<sign>{sign})[ \u00a0\u202f]?"
         rf"(?P<inner>[-−]?){amount}"  # noqa: RUF001
     )
-    after = re.compile(rf"(?P<minus>{NEGATIVE}){amount}[ \u00a0\u202f]?(?P<sign>{sign})(?![\w$])")
+    after = re.compile(rf"(?P<minus>{NEGATIVE})(?<![.,]){amount}[ \u00a0\u202f]?(?P<sign>{sign})(?![\w$])")
 
     def said(match: re.Match[str]) -> str:
         groups = match.groupdict()

@@ -16,6 +16,7 @@ from serving.engines.normalisation.italian import ITALIAN
 from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.measures import measures
 from serving.engines.normalisation.money import money
+from serving.engines.normalisation.notation import notation
 from serving.engines.normalisation.ordinals import decades, ordinals
 from serving.engines.normalisation.plain import plain
 from serving.engines.normalisation.portuguese import BRAZILIAN, EUROPEAN
@@ -43,7 +44,7 @@ LANGUAGES = {
 Pass = Callable[[str], str]
 
 _BLANKS = re.compile(r"[ ]{2,}")
-_PASSES = (web, abbreviations, codes, decades, dates, times, money, measures, roman, ordinals, plain)
+_PASSES = (web, abbreviations, codes, decades, dates, times, notation, money, measures, roman, ordinals, plain)
 
 
 def normalise(text: str, language: str) -> str:

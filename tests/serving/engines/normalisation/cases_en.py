@@ -88,6 +88,15 @@ CASES = [
     ("10:30-11:45", "ten thirty to eleven forty-five"),
     ("2026-11-24T14:30", "November twenty-fourth, twenty twenty-six fourteen thirty"),
     ("between 20%-30%", "between twenty percent-thirty percent"),
+    ("€3,50", "three euros and fifty cents"),
+    ("€1.234,56", "one thousand two hundred and thirty-four euros and fifty-six cents"),
+    ("€1,234", "one thousand two hundred and thirty-four euros"),
+    ("$.50", "fifty cents"),
+    (".5 kg", "zero point five kilograms"),
+    ("half is .5", "half is zero point five"),
+    ("a .7z file", "a .seven z file"),
+    ("$5, 6 and 7", "five dollars, six and seven"),
+    ("IP 192.168.0.1", "IP one hundred and ninety-two dot one hundred and sixty-eight dot zero dot one"),
 ]
 
 BRITISH = [

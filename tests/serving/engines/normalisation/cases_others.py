@@ -22,6 +22,11 @@ SPANISH = [
     ("21 años", "veintiún años"),
     ("1 libro", "un libro"),
     ("el 3.er piso", "el tercer piso"),
+    ("$12.50", "doce dólares con cincuenta centavos"),
+    ("Cuesta $1,234.56", "Cuesta mil doscientos treinta y cuatro dólares con cincuenta y seis centavos"),
+    ("$3.5 millones", "tres coma cinco millones de dólares"),
+    ("3,14 y 3.14", "tres coma catorce y tres punto catorce"),
+    ("a las 12.30 h", "a las doce punto treinta h"),
 ]
 
 FRENCH = [
@@ -42,6 +47,8 @@ FRENCH = [
     ("Louis XIV", "Louis quatorze"),
     ("M. Dupont et Mme Martin", "Monsieur Dupont et madame Martin"),
     ("Mme. Martin", "Madame Martin"),
+    ("3.50 €", "trois euros et cinquante centimes"),
+    ("1 234.50 €", "mille deux cent trente-quatre euros et cinquante centimes"),
 ]
 
 GERMAN = [
@@ -64,6 +71,9 @@ GERMAN = [
     ("der 2. Weltkrieg", "der zweite Weltkrieg"),
     ("1. FC Köln", "erster FC Köln"),
     ("Ich habe 5. Er auch.", "Ich habe fünf. Er auch."),
+    ("3.50 €", "drei Euro und fünfzig Cent"),
+    ("3.500 €", "dreitausendfünfhundert Euro"),
+    ("um 12.30 Uhr", "um zwölf Uhr dreißig"),
 ]
 
 ITALIAN = [
@@ -82,4 +92,6 @@ ITALIAN = [
     ("il XXI secolo", "il ventunesimo secolo"),
     ("Luigi XIV", "Luigi quattordicesimo"),
     ("il sig. Rossi e la dott.ssa Bianchi", "il signor Rossi e la dottoressa Bianchi"),
+    ("3.50 €", "tre euro e cinquanta centesimi"),
+    ("alle 12.30", "alle dodici punto trenta"),
 ]

@@ -90,6 +90,10 @@ CASES = [
     ("art. 5º, § 2º", "artigo quinto, parágrafo segundo"),
     ("0800 123 4567", "zero oito zero zero, um dois três, quatro cinco seis sete"),
     ("o Dr.João", "o doutor João"),
+    ("R$ 3.50", "três reais e cinquenta centavos"),
+    ("R$ 3.500", "três mil e quinhentos reais"),
+    ("R$ 3.50-4.50", "três vírgula cinquenta a quatro reais e cinquenta centavos"),
+    ("2.5% e 2.50 kg", "dois vírgula cinco por cento e dois vírgula cinquenta quilogramas"),
 ]
 
 EUROPEAN = [
