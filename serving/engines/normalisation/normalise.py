@@ -9,6 +9,7 @@ from functools import lru_cache
 from serving.engines.normalisation.abbreviations import abbreviations
 from serving.engines.normalisation.codes import codes
 from serving.engines.normalisation.dates import dates
+from serving.engines.normalisation.decades import decades
 from serving.engines.normalisation.english import AMERICAN, BRITISH
 from serving.engines.normalisation.french import FRENCH
 from serving.engines.normalisation.german import GERMAN
@@ -17,7 +18,7 @@ from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.measures import measures
 from serving.engines.normalisation.money import money
 from serving.engines.normalisation.notation import notation
-from serving.engines.normalisation.ordinals import decades, ordinals
+from serving.engines.normalisation.ordinals import ordinals
 from serving.engines.normalisation.plain import plain
 from serving.engines.normalisation.portuguese import BRAZILIAN, EUROPEAN
 from serving.engines.normalisation.roman import roman

@@ -1,4 +1,4 @@
-"""Ordinal numbers, fractions and decades."""
+"""Ordinal numbers and fractions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from serving.engines.normalisation.numbers import ordinal
 
 _MOST = 10**6
 _FRACTION = re.compile(r"(?<![\w./,-])(\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
-_DECADE = re.compile(r"(?<![\w.,/-])['’]?((?:1\d|20)?\d0)s\b")  # noqa: RUF001
 _SPECIAL = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
 _MIXED = re.compile(rf"(?:(?<![\w.,])(?P<whole>\d{{1,6}})[ ]?)?(?P<sign>[{''.join(_SPECIAL)}])")
 
@@ -52,13 +51,6 @@ def ordinals(language: Language) -> Callable[[str], str]:
     return apply
 
 
-def decades(language: Language) -> Callable[[str], str]:
-    """ "the 1990s" and "the '80s", which only English writes so."""
-    if language.code != "en":
-        return lambda text: text
-    return lambda text: _DECADE.sub(lambda match: _decade(language, match[1]), text)
-
-
 def fraction(language: Language, above: int, below: int) -> str:
     """1/3 as "um terço", 2/3 as "dois terços"."""
     one = above == 1
@@ -72,8 +64,3 @@ def fraction(language: Language, above: int, below: int) -> str:
         elif not one:
             name = f"{name[:-1]}i" if language.code == "it" else f"{name.rstrip('s')}s"
     return f"{language.words(above, 'm' if language.code != 'en' else '')} {name}"
-
-
-def _decade(language: Language, written: str) -> str:
-    words = language.year_words(written)
-    return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"

@@ -97,6 +97,24 @@ CASES = [
     ("a .7z file", "a .seven z file"),
     ("$5, 6 and 7", "five dollars, six and seven"),
     ("IP 192.168.0.1", "IP one hundred and ninety-two dot one hundred and sixty-eight dot zero dot one"),
+    ("in the 1990s.", "in the nineteen nineties."),
+    ("the mid-1990s", "the mid-nineteen nineties"),
+    ("early-1990s", "early-nineteen nineties"),
+    ("pre-1960s", "pre-nineteen sixties"),
+    ("in his mid-20s", "in his mid-twenties"),
+    ("the upper-60s", "the upper-sixties"),
+    ("the 1960s-1970s", "the nineteen sixties-nineteen seventies"),
+    ("the 1960s–70s", "the nineteen sixties–seventies"),  # noqa: RUF001
+    ("a Boeing 737s", "a Boeing seven hundred and thirty-sevens"),
+    ("two 747s", "two seven hundred and forty-sevens"),
+    ("B-52s", "B-fifty-twos"),
+    ("an iPhone 5s", "an iPhone five s"),
+    ("It took 5s.", "It took five seconds."),
+    ("After 5s it ends.", "After five seconds it ends."),
+    ("wait 30s", "wait thirty seconds"),
+    ("in his 20s", "in his twenties"),
+    ("2.5s or 5-10s", "two point five seconds or five to ten seconds"),
+    ("a 15s clip", "a fifteen seconds clip"),
 ]
 
 BRITISH = [

@@ -74,6 +74,9 @@ GERMAN = [
     ("3.50 €", "drei Euro und fünfzig Cent"),
     ("3.500 €", "dreitausendfünfhundert Euro"),
     ("um 12.30 Uhr", "um zwölf Uhr dreißig"),
+    ("1990er Jahre", "neunzehnhundertneunziger Jahre"),
+    ("in den 1990ern", "in den neunzehnhundertneunzigern"),
+    ("die 80er", "die achtziger"),
 ]
 
 ITALIAN = [
