@@ -80,6 +80,9 @@ FRENCH = Language(
         "dr": "docteur",
         "pr.": "professeur",
         "av.": "avenue",
+        "av. j.-c.": "avant Jésus-Christ",
+        "ap. j.-c.": "après Jésus-Christ",
+        "apr. j.-c.": "après Jésus-Christ",
         "bd.": "boulevard",
         "tél.": "téléphone",
         "p. ex.": "par exemple",
@@ -89,7 +92,7 @@ FRENCH = Language(
         "cie.": "compagnie",
         "env.": "environ",
     },
-    final_abbreviations=frozenset({"etc.", "cie."}),
+    final_abbreviations=frozenset({"etc.", "cie.", "av. j.-c.", "ap. j.-c.", "apr. j.-c."}),
     signs={"&": "et", "@": "arobase", "#": "dièse", "+": "plus", "=": "égale", "°": "degrés", "×": "fois"},  # noqa: RUF001
     time=_time,
     day_month=_day_month,

@@ -84,6 +84,9 @@ ITALIAN = Language(
     time=_time,
     day_month=_day_month,
     ordinal=_ordinal,
+    behind_degrees=frozenset(
+        {"a", "e", "o", "di", "in", "al", "oggi", "domani", "ieri", "con", "ma", "per", "fino", "da", "gradi"}
+    ),
     ordinal_suffixes="[ºª°]",
     feminine_units=frozenset({"h", "t", "oz", "lb", "kcal"}),
     unit_names={"t": ("tonnellata", "tonnellate")},

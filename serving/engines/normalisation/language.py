@@ -31,7 +31,8 @@ class Language:
     """One language in one region. ``code`` is num2words', ``locale`` CLDR's.
 
     ``decimals`` are read as one number where there are two at most ("três vírgula quatorze") or digit by digit.
-    ``signs`` are words for characters that stand between or before words.
+    ``signs`` are words for characters that stand between or before words. ``behind_degrees`` are words before which
+    "30°" is a temperature, where others make it an ordinal number.
     """
 
     code: str
@@ -70,6 +71,7 @@ class Language:
     time_suffix: str = ""
     year: Callable[[int], str] | None = None
     year_before: str = ""
+    behind_degrees: frozenset[str] = frozenset()
     feminine_nouns: re.Pattern[str] | None = None
 
     @property

@@ -25,8 +25,9 @@ UNITS = {
     "GHz": "frequency-gigahertz", "KB": "digital-kilobyte", "kB": "digital-kilobyte", "MB": "digital-megabyte",
     "GB": "digital-gigabyte", "TB": "digital-terabyte", "Mbps": "", "W": "power-watt", "kW": "power-kilowatt",
     "MW": "power-megawatt", "kWh": "energy-kilowatt-hour", "V": "electric-volt", "kcal": "energy-kilocalorie",
-    "ha": "area-hectare",
+    "ha": "area-hectare", "°": "angle-degree", "º": "angle-degree",
 }  # fmt: skip
+_FOLLOWER = re.compile(r"[ ]([^\W\d_]{1,30})")
 _SHOWN = re.compile(r"^\s*[\d.,\s\u00a0\u202f]*\d\s*")
 
 
@@ -46,8 +47,10 @@ def measures(language: Language) -> Callable[[str], str]:
 
     def measured(match: re.Match[str]) -> str:
         unit = match["unit"]
+        if unit in "°º" and _nth(language, match):
+            return match[0]
         value = value_of(match["number"], comma=language.comma)
-        return f"{read(match, 'f' if unit in language.feminine_units else 'm')} {_name(language, unit, value)}"
+        return f"{read(match, 'f' if unit in language.feminine_units else 'm')} {unit_name(language, unit, value)}"
 
     def hundredths(match: re.Match[str]) -> str:
         return f"{read(match, '')} {language.percent if match['unit'] == '%' else language.per_mille}"
@@ -55,7 +58,20 @@ def measures(language: Language) -> Callable[[str], str]:
     return lambda text: quantity.sub(measured, percent.sub(hundredths, text)) if re.search(r"\d", text) else text
 
 
-def _name(language: Language, unit: str, value: Decimal | None) -> str:
+def _nth(language: Language, match: re.Match[str]) -> bool:
+    """Whether the sign makes an ordinal number, which no degree below zero is: "1º", "5° andar", not "30°"."""
+    if match["minus"] or match["unit"] == "º":
+        return not match["minus"]
+    if match["first"] or not match["number"].isdigit() or "°" not in language.ordinal_suffixes:
+        return False
+    follower = _FOLLOWER.match(match.string, match.end())
+    if follower is None or follower[1] in language.behind_degrees:
+        return False
+    return follower[1] != "de" or len(match["number"]) == 1
+
+
+def unit_name(language: Language, unit: str, value: Decimal | None) -> str:
+    """Of so many; of many where ``value`` has no name."""
     count = Decimal(2) if value is None else value
     own = language.unit_names.get(unit)
     if own is not None:

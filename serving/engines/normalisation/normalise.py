@@ -10,6 +10,7 @@ from serving.engines.normalisation.abbreviations import abbreviations
 from serving.engines.normalisation.codes import codes
 from serving.engines.normalisation.dates import dates
 from serving.engines.normalisation.decades import decades
+from serving.engines.normalisation.durations import durations
 from serving.engines.normalisation.english import AMERICAN, BRITISH
 from serving.engines.normalisation.french import FRENCH
 from serving.engines.normalisation.german import GERMAN
@@ -45,7 +46,21 @@ LANGUAGES = {
 Pass = Callable[[str], str]
 
 _BLANKS = re.compile(r"[ ]{2,}")
-_PASSES = (web, abbreviations, codes, decades, dates, times, notation, money, measures, roman, ordinals, plain)
+_PASSES = (
+    web,
+    abbreviations,
+    codes,
+    durations,
+    decades,
+    dates,
+    times,
+    notation,
+    money,
+    measures,
+    roman,
+    ordinals,
+    plain,
+)
 
 
 def normalise(text: str, language: str) -> str:

@@ -9,7 +9,7 @@ from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.numbers import ordinal
 
 _MOST = 10**6
-_FRACTION = re.compile(r"(?<![\w./,-])(\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
+_FRACTION = re.compile(r"(?<![\w./,-])(?:(?P<whole>\d{1,3})[ ])?(?P<above>\d{1,3})/(?P<below>\d{1,3})(?![\w/]|[.,]\d)")
 _SPECIAL = {"½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅛": (1, 8)}
 _MIXED = re.compile(rf"(?:(?<![\w.,])(?P<whole>\d{{1,6}})[ ]?)?(?P<sign>[{''.join(_SPECIAL)}])")
 
@@ -20,7 +20,7 @@ _HALF = {
     "de": ("halb", "halbe", "Viertel", "Viertel"),
 }  # fmt: skip
 _THIRD = {"pt_BR": "terço", "pt": "terço", "es": "tercio", "fr": "tiers", "de": "Drittel"}
-_AND = {"en": "and", "pt_BR": "e", "pt": "e", "es": "y", "fr": "et", "it": "e", "de": "und"}
+AND = {"en": "and", "pt_BR": "e", "pt": "e", "es": "y", "fr": "et", "it": "e", "de": "und"}
 
 
 def ordinals(language: Language) -> Callable[[str], str]:
@@ -32,16 +32,18 @@ def ordinals(language: Language) -> Callable[[str], str]:
         return language.ordinal(number, match[2].strip(".")) if 0 < number < _MOST else match[0]
 
     def over(match: re.Match[str]) -> str:
-        above, below = int(match[1]), int(match[2])
+        above, below, whole = int(match["above"]), int(match["below"]), match["whole"]
+        if 0 < above < below <= 10:
+            said = fraction(language, above, below)
+            return f"{language.words(int(whole))} {AND[language.code]} {said}" if whole else said
+        said = f"{language.words(above)} {language.slash} {language.words(below)}"
         if (above, below, language.code) == (24, 7, "en"):
-            return "twenty-four seven"
-        if not (0 < above < below <= 10):
-            return f"{language.words(above)} {language.slash} {language.words(below)}"
-        return fraction(language, above, below)
+            said = "twenty-four seven"
+        return f"{whole} {said}" if whole else said
 
     def mixed(match: re.Match[str]) -> str:
         said = fraction(language, *_SPECIAL[match["sign"]])
-        return f"{language.words(int(match['whole']))} {_AND[language.code]} {said}" if match["whole"] else said
+        return f"{language.words(int(match['whole']))} {AND[language.code]} {said}" if match["whole"] else said
 
     def apply(text: str) -> str:
         if pattern is not None:

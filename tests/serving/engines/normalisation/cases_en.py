@@ -115,6 +115,14 @@ CASES = [
     ("in his 20s", "in his twenties"),
     ("2.5s or 5-10s", "two point five seconds or five to ten seconds"),
     ("a 15s clip", "a fifteen seconds clip"),
+    ("3h 20m", "three hours and twenty minutes"),
+    ("2m 30s", "two minutes and thirty seconds"),
+    ("5m10s", "five minutes and ten seconds"),
+    ("1h 2m 3s", "one hour, two minutes and three seconds"),
+    ("5 m and 2m", "five meters and two meters"),
+    ("-5° and 30°", "minus five degrees and thirty degrees"),
+    ("3 1/2 cups", "three and one half cups"),
+    ("page 3 12/15", "page three twelve slash fifteen"),
 ]
 
 BRITISH = [

@@ -27,6 +27,10 @@ SPANISH = [
     ("$3.5 millones", "tres coma cinco millones de dólares"),
     ("3,14 y 3.14", "tres coma catorce y tres punto catorce"),
     ("a las 12.30 h", "a las doce punto treinta h"),
+    ("Hoy hace -5°, mañana 30°", "Hoy hace menos cinco grados, mañana treinta grados"),
+    ("30° en Madrid", "treinta grados en Madrid"),
+    ("el 2° piso", "el segundo piso"),
+    ("el 3° de la lista", "el tercero de la lista"),
 ]
 
 FRENCH = [
@@ -49,6 +53,10 @@ FRENCH = [
     ("Mme. Martin", "Madame Martin"),
     ("3.50 €", "trois euros et cinquante centimes"),
     ("1 234.50 €", "mille deux cent trente-quatre euros et cinquante centimes"),
+    ("1h 21m", "une heure et vingt et une minutes"),
+    ("à 30°", "à trente degrés"),
+    ("52 av. J.-C. et 12 av. Foch", "cinquante-deux avant Jésus-Christ et douze avenue Foch"),
+    ("en 476 apr. J.-C.", "en quatre cent soixante-seize après Jésus-Christ."),
 ]
 
 GERMAN = [
@@ -77,6 +85,8 @@ GERMAN = [
     ("1990er Jahre", "neunzehnhundertneunziger Jahre"),
     ("in den 1990ern", "in den neunzehnhundertneunzigern"),
     ("die 80er", "die achtziger"),
+    ("2h 30m", "zwei Stunden und dreißig Minuten"),
+    ("bei 30°", "bei dreißig Grad"),
 ]
 
 ITALIAN = [
@@ -97,4 +107,7 @@ ITALIAN = [
     ("il sig. Rossi e la dott.ssa Bianchi", "il signor Rossi e la dottoressa Bianchi"),
     ("3.50 €", "tre euro e cinquanta centesimi"),
     ("alle 12.30", "alle dodici punto trenta"),
+    ("2h 30m", "due ore e trenta minuti"),
+    ("Oggi -5°, domani 30°", "Oggi meno cinque gradi, domani trenta gradi"),
+    ("il 3° posto", "il terzo posto"),
 ]

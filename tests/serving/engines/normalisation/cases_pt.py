@@ -94,6 +94,14 @@ CASES = [
     ("R$ 3.500", "três mil e quinhentos reais"),
     ("R$ 3.50-4.50", "três vírgula cinquenta a quatro reais e cinquenta centavos"),
     ("2.5% e 2.50 kg", "dois vírgula cinco por cento e dois vírgula cinquenta quilogramas"),
+    ("2h 30m", "duas horas e trinta minutos"),
+    ("5 m", "cinco metros"),
+    ("1º", "primeiro"),
+    ("Hoje faz -5°, amanhã 30°", "Hoje faz menos cinco graus, amanhã trinta graus"),
+    ("5° andar", "quinto andar"),
+    ("1° de maio", "primeiro de maio"),
+    ("1 1/2", "um e um meio"),
+    ("2 1/2 litros", "dois e um meio litros"),
 ]
 
 EUROPEAN = [
