@@ -13,13 +13,14 @@ from typing import TypeVar
 from serving.audio.encode import OUTPUT_RATE
 from serving.engines.base import SpeechService
 from serving.errors import KubevoiceError, RequestError, StorageError, TryLater
-from serving.files import write_atomic
+from serving.files import refusing, write_atomic
 from serving.jobs.pulling import Pulling
 from serving.jobs.speaking import Spoken, encoded, kept_format, speak
 from serving.metrics import AUDIO_SECONDS, JOB_ITEMS, Metrics
 from serving.settings import Settings
 from serving.store.job_queue import Claimed, ItemResult, JobQueue
 from serving.store.voices import VoiceStore
+from serving.store.volume import make_durable_directory
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +120,16 @@ class JobLoop(Pulling[Claimed]):
         return "failed", lambda: queue.fail(claimed, said, final=False, again_s=AGAIN_S)
 
     async def _keep(self, claimed: Claimed, spoken: Spoken) -> None:
-        """Write the file under a name of its own, then record it: who comes late changes nothing of another's."""
+        """Write the file under a name of its own, then record it: who comes late changes nothing of another's.
+
+        Both wait for as long as the volume or the database is away; the lease is held meanwhile.
+        """
         kept = kept_format(claimed)
         path = claimed.folder / f"{claimed.number:05}-{secrets.token_hex(4)}.{kept}"
         result = ItemResult(path.name, len(spoken.pcm), spoken.sentences, spoken.input_tokens, spoken.output_tokens)
-        await asyncio.to_thread(_write, path, spoken, kept)
-        if await _insist(lambda: self._queue.complete(claimed, result)):
+        data = await asyncio.to_thread(encoded, spoken, kept)
+        written = await _insist(lambda: self._write(claimed, path, data))
+        if written and await _insist(lambda: self._queue.complete(claimed, result)):
             options = claimed.options
             self._metrics.add(JOB_ITEMS, outcome="spoken")
             seconds = result.samples / OUTPUT_RATE
@@ -133,13 +138,19 @@ class JobLoop(Pulling[Claimed]):
             logger.info("item %d of job %s was not ours any more", claimed.number, claimed.job_id)
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-
-def _write(path: Path, spoken: Spoken, audio_format: str) -> None:
-    write_atomic(path, encoded(spoken, audio_format))
+    def _write(self, claimed: Claimed, path: Path, data: bytes) -> bool:
+        """Write ``data``; its folder is made again if it is gone, but not that of a job that was deleted: False."""
+        with refusing(path.parent):
+            if not path.parent.is_dir():
+                if not self._queue.extend({claimed.lease}, self._settings.jobs.lease_s):
+                    return False
+                make_durable_directory(path.parent)
+        write_atomic(path, data)
+        return True
 
 
 async def _insist(record: Callable[[], T]) -> T:
-    """What ``record`` gives, once the database takes it: minutes of work are not thrown away for a moment without."""
+    """What ``record`` gives, once database and volume take it: they may be away longer than the work took."""
     while True:
         try:
             return await asyncio.to_thread(record)

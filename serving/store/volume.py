@@ -100,7 +100,7 @@ class Volume:
                 staging.mkdir(parents=True)
                 yield staging
                 fsync_tree(staging)
-                _make_durable_directory(target.parent)
+                make_durable_directory(target.parent)
                 _move_into_place(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -194,11 +194,11 @@ def _refusing_volume_faults(target: Path) -> Iterator[None]:
         raise storage_error(error, target) from error
 
 
-def _make_durable_directory(path: Path) -> None:
+def make_durable_directory(path: Path) -> None:
     """Make ``path`` and its missing parents, and fsync the directories that got a new entry."""
     if path.is_dir():
         return
-    _make_durable_directory(path.parent)
+    make_durable_directory(path.parent)
     path.mkdir(exist_ok=True)
     fsync_directory(path.parent)
 

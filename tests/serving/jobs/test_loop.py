@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,72 @@ async def test_a_loop_that_is_closed_gives_its_work_back_at_once(
     async with running(loop_of(store, espeak, settings)):
         await until(lambda: ended(jobs, job))
     assert jobs.get("default", job.id).state == "succeeded"
+
+
+async def test_a_folder_that_was_lost_is_made_again(store: VoiceStore, settings: Settings, jobs: JobStore) -> None:
+    job = add(jobs, NewItem("One."))
+    shutil.rmtree(job.directory)
+    engine = ScriptedSpeech(chunk())
+    async with running(loop_of(store, engine, settings)):
+        await until(lambda: ended(jobs, job))
+    (item,) = items_of(store, job)
+    assert item.audio is not None
+    assert item.audio.is_file()
+    assert len(engine.requests) == 1
+
+
+async def test_the_folder_of_a_job_that_was_deleted_is_not(
+    store: VoiceStore, settings: Settings, jobs: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add(jobs, NewItem("One."))
+    go_on = asyncio.Event()
+    loop = loop_of(store, ScriptedSpeech(go_on, chunk()), settings)
+    monkeypatch.setattr(loop, "_hold", asyncio.Event().wait)
+    async with running(loop):
+        await until(lambda: loop._working)
+        jobs.cancel("default", job.id)
+        jobs.delete("default", job.id)
+        go_on.set()
+        await until(lambda: not loop._working)
+    assert not job.directory.exists()
+
+
+async def test_audio_waits_for_the_volume_and_is_made_once(
+    store: VoiceStore, settings: Settings, jobs: JobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Longer than a lease, beside another loop that would take the item."""
+    job = add(jobs, NewItem("One."))
+    refuse_files_of(job)
+    engine = ScriptedSpeech(chunk())
+    async with running(loop_of(store, engine, settings, lease_s=1)), running(loop_of(store, engine, settings)):
+        await until(lambda: "cannot be recorded" in caplog.text)
+        await asyncio.sleep(1.5)
+        (item,) = items_of(store, job)
+        assert (item.state, item.attempts) == ("running", 0)
+        (job.directory / "items").unlink()
+        await until(lambda: ended(jobs, job))
+    (item,) = items_of(store, job)
+    assert item.audio is not None
+    assert len(read_wav(item.audio).pcm) == item.samples
+    assert len(engine.requests) == 1
+
+
+async def test_a_loop_is_closed_at_once_while_its_audio_waits_for_the_volume(
+    store: VoiceStore, settings: Settings, jobs: JobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = add(jobs, NewItem("One."))
+    refuse_files_of(job)
+    async with running(loop_of(store, ScriptedSpeech(chunk()), settings, lease_s=3600)) as loop:
+        await until(lambda: "cannot be recorded" in caplog.text)
+        async with asyncio.timeout(10):
+            await loop.close()
+    assert items_of(store, job)[0].state == "queued"
+
+
+def refuse_files_of(job: Job) -> None:
+    """What is where its folder should be takes none."""
+    (job.directory / "items").rmdir()
+    (job.directory / "items").touch()
 
 
 async def test_work_on_a_cancelled_job_stops(store: VoiceStore, settings: Settings, jobs: JobStore) -> None:
