@@ -145,23 +145,20 @@ class ConversionModelStore:
                 raise _taken(name)
 
     def _record(self, facts: ConversionFacts, size: int) -> None:
-        """Insert the row, or discard the published files."""
+        """Insert the row, or discard the published files; they stay where nobody knows whether they have a row."""
         try:
             with self._database.session() as session:
                 session.add(_row(facts, size))
         except BaseException as error:
-            taken = isinstance(error, IntegrityError)
-            if taken and self._is_recorded(facts.id):
-                return  # a reindex came between and was faster
-            with suppress(StorageError):
-                self.volume.discard(self.volume.models(KIND, facts.id))
-            if taken:
+            recorded = self._database.has(ConversionModelRow, facts.id)
+            if recorded and isinstance(error, Exception):
+                return  # only the answer was lost, or a reindex came between and was faster
+            if recorded is False:
+                with suppress(StorageError):
+                    self.volume.discard(self.volume.models(KIND, facts.id))
+            if isinstance(error, IntegrityError):
                 raise _taken(facts.name) from error
             raise
-
-    def _is_recorded(self, model_id: str) -> bool:
-        with self._database.reading() as session:
-            return session.get(ConversionModelRow, model_id) is not None
 
     def _drop_lost(self, session: Session) -> set[str]:
         """Delete the rows whose files are gone; the ids of the others."""

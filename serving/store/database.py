@@ -14,7 +14,7 @@ from typing import Any
 import alembic.command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
@@ -83,6 +83,17 @@ class Database:
         """Like ``session`` for work that writes nothing: on SQLite it does not wait for a writer."""
         with self._typed_faults(), self._readers.begin() as session:
             yield session
+
+    def has(self, row: type[Any], key: str) -> bool | None:
+        """Whether there is a ``row`` with that id; None where the database does not say.
+
+        For who failed to write it: a commit may be done although its answer was lost.
+        """
+        try:
+            with self.reading() as session:
+                return session.scalar(select(row.id).where(row.id == key)) is not None
+        except (KubevoiceError, SQLAlchemyError):
+            return None
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape; any number of processes may do it at the same time.

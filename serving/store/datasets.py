@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from serving.errors import Conflict, InvalidRequest, NotFound, StorageError
+from serving.errors import Conflict, InvalidRequest, KubevoiceError, NotFound, RequestError, StorageError
 from serving.store.dataset_files import (
     DATASET_FILE,
     RAW,
@@ -75,14 +75,14 @@ class DatasetStore(LaunchedStore[DatasetRow, Dataset]):
             write_dataset(staging, facts)
             now = datetime.now(UTC)
             write_record(staging, RecordFile(name=name, attempted_at=now, created_at=now))
-        try:
-            return self._record(facts, name, directory, now)
-        except BaseException as error:
-            with suppress(StorageError):
-                self.volume.discard(directory)
-            if isinstance(error, IntegrityError):
-                raise _taken(name) from error
-            raise
+            files, size = _measured(staging / RAW)
+        row = DatasetRow(
+            id=dataset_id, tenant=facts.tenant, name=name, files=files, bytes=size, created_at=now, attempted_at=now,
+            attempt=1, phase="starting", state="queued", reason="",
+        )  # fmt: skip
+        dataset = self._item(row)
+        self._record(row, dataset)
+        return dataset
 
     def extend(self, dataset: Dataset, fill: Fill) -> Dataset:
         """Add what ``fill`` moves to the recordings, as one folder in ``raw/``, and begin another preparation.
@@ -96,9 +96,19 @@ class DatasetStore(LaunchedStore[DatasetRow, Dataset]):
             fill(staging)
         try:
             return self._prepare_again(dataset)
-        except BaseException:
-            self.volume.discard(added)
+        except BaseException as error:
+            if isinstance(error, RequestError) or not self._may_have_begun(dataset):
+                self.volume.discard(added)
             raise
+
+    def _may_have_begun(self, dataset: Dataset) -> bool:
+        """Whether another preparation is recorded, as far as one knows: the answer of a commit may be lost."""
+        try:
+            return self.get(dataset.tenant, dataset.id).attempt != dataset.attempt
+        except NotFound:
+            return False
+        except KubevoiceError:
+            return True
 
     def _prepare_again(self, dataset: Dataset) -> Dataset:
         files, size = _measured(dataset.directory / RAW)
@@ -132,15 +142,21 @@ class DatasetStore(LaunchedStore[DatasetRow, Dataset]):
             session.delete(row)
         self.volume.discard(dataset.directory)
 
-    def _record(self, facts: DatasetSpec, name: str, directory: Path, now: datetime) -> Dataset:
-        files, size = _measured(directory / RAW)
-        row = DatasetRow(
-            id=facts.name, tenant=facts.tenant, name=name, files=files, bytes=size, created_at=now, attempted_at=now,
-            attempt=1, phase="starting", state="queued", reason="",
-        )  # fmt: skip
-        with self._database.session() as session:
-            session.add(row)
-        return self._item(row)
+    def _record(self, row: DatasetRow, dataset: Dataset) -> None:
+        """Insert the row, or discard the published files; they stay where nobody knows whether they have a row."""
+        try:
+            with self._database.session() as session:
+                session.add(row)
+        except BaseException as error:
+            recorded = self._database.has(DatasetRow, dataset.id)
+            if recorded and isinstance(error, Exception):
+                return  # only the answer was lost
+            if recorded is False:
+                with suppress(StorageError):
+                    self.volume.discard(dataset.directory)
+            if isinstance(error, IntegrityError):
+                raise _taken(dataset.name) from error
+            raise
 
     def _refuse_taken(self, tenant: str, name: str) -> None:
         with suppress(NotFound):

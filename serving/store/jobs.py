@@ -86,7 +86,11 @@ class JobStore:
                 session.flush()
                 session.execute(insert(JobItemRow), [_values(job_id, *each) for each in enumerate(items, 1)])
         except BaseException as error:
-            self.volume.discard(job.directory)
+            recorded = self._database.has(JobRow, job_id)
+            if recorded and isinstance(error, Exception):
+                return job  # only the answer was lost
+            if recorded is False:
+                self.volume.discard(job.directory)
             if isinstance(error, IntegrityError) and key is not None:  # the same request came twice at once
                 known = self.known(tenant, key, digest)
                 if known is not None:

@@ -216,23 +216,20 @@ class VoiceStore:
             write_atomic(staging / PROFILE, voice.model_dump_json(indent=2).encode())
 
     def _record(self, voice: VoiceFile) -> None:
-        """Insert the row, or discard the published directory."""
+        """Insert the row, or discard the published directory; it stays where nobody knows whether it has a row."""
         try:
             with self.database.session() as session:
                 session.add(_row(voice))
         except BaseException as error:
-            taken = isinstance(error, IntegrityError)
-            if taken and self._is_recorded(voice):
-                return  # a reindex came between and was faster
-            with suppress(StorageError):
-                self.volume.discard(self.volume.voice(voice.tenant, voice.id))
-            if taken:
+            recorded = self.database.has(VoiceRow, voice.id)
+            if recorded and isinstance(error, Exception):
+                return  # only the answer was lost, or a reindex came between and was faster
+            if recorded is False:
+                with suppress(StorageError):
+                    self.volume.discard(self.volume.voice(voice.tenant, voice.id))
+            if isinstance(error, IntegrityError):
                 raise _taken(voice) from error
             raise
-
-    def _is_recorded(self, voice: VoiceFile) -> bool:
-        with self.database.reading() as session:
-            return session.get(VoiceRow, voice.id) is not None
 
     def _drop_lost(self, session: Session) -> set[str]:
         """Delete the rows whose directory is gone; the ids of the others."""
