@@ -123,10 +123,17 @@ CASES = [
     ("-5° and 30°", "minus five degrees and thirty degrees"),
     ("3 1/2 cups", "three and one half cups"),
     ("page 3 12/15", "page three twelve slash fifteen"),
+    ("+14155552671", "plus one four one five five five five two six seven one"),
+    ("1-800-555-1234", "one, eight zero zero, five five five, one two three four"),
+    ("1 (800) 555-1234", "one, eight zero zero, five five five, one two three four"),
+    ("+5 and +500", "plus five and plus five hundred"),
+    ("31.12.24", "thirty-one dot twelve dot twenty-four"),
 ]
 
 BRITISH = [
     ("on 05/11/2026", "on the fifth of November, twenty twenty-six"),
     ("24/11/2026", "the twenty-fourth of November, twenty twenty-six"),
     ("5 km", "five kilometres"),
+    ("31.12.24", "the thirty-first of December, twenty twenty-four"),
+    ("version 10.12.24", "version ten dot twelve dot twenty-four"),
 ]

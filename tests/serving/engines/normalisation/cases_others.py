@@ -31,6 +31,14 @@ SPANISH = [
     ("30° en Madrid", "treinta grados en Madrid"),
     ("el 2° piso", "el segundo piso"),
     ("el 3° de la lista", "el tercero de la lista"),
+    ("Llame al 912 345 678.", "Llame al nueve uno dos, tres cuatro cinco, seis siete ocho."),
+    ("al 612 34 56 78", "al seis uno dos, tres cuatro, cinco seis, siete ocho"),
+    (
+        "912 345 678 personas",
+        "novecientos doce millones trescientas cuarenta y cinco mil seiscientas setenta y ocho personas",
+    ),
+    ("123 456 789", "ciento veintitrés millones cuatrocientos cincuenta y seis mil setecientos ochenta y nueve"),
+    ("912 345 678 €", "novecientos doce millones trescientos cuarenta y cinco mil seiscientos setenta y ocho euros"),
 ]
 
 FRENCH = [
@@ -57,6 +65,7 @@ FRENCH = [
     ("à 30°", "à trente degrés"),
     ("52 av. J.-C. et 12 av. Foch", "cinquante-deux avant Jésus-Christ et douze avenue Foch"),
     ("en 476 apr. J.-C.", "en quatre cent soixante-seize après Jésus-Christ."),
+    ("31.12.24", "trente et un décembre deux mille vingt-quatre"),
 ]
 
 GERMAN = [
@@ -87,6 +96,12 @@ GERMAN = [
     ("die 80er", "die achtziger"),
     ("2h 30m", "zwei Stunden und dreißig Minuten"),
     ("bei 30°", "bei dreißig Grad"),
+    ("+49 30 1234567", "plus vier neun, drei null, eins zwei drei vier fünf sechs sieben"),
+    ("am 24.12.24", "am vierundzwanzigsten Dezember zweitausendvierundzwanzig"),
+    ("am 1.5.24", "am ersten Mai zweitausendvierundzwanzig"),
+    ("Version 1.5.24", "Version eins Punkt fünf Punkt vierundzwanzig"),
+    ("macOS 10.12.24", "macOS zehn Punkt zwölf Punkt vierundzwanzig"),
+    ("IP 192.168.0.1", "IP einhundertzweiundneunzig Punkt einhundertachtundsechzig Punkt null Punkt eins"),
 ]
 
 ITALIAN = [
@@ -110,4 +125,6 @@ ITALIAN = [
     ("2h 30m", "due ore e trenta minuti"),
     ("Oggi -5°, domani 30°", "Oggi meno cinque gradi, domani trenta gradi"),
     ("il 3° posto", "il terzo posto"),
+    ("+39 333 1234567", "più tre nove, tre tre tre, uno due tre quattro cinque sei sette"),
+    ("31.12.24", "trentuno dicembre duemilaventiquattro"),
 ]

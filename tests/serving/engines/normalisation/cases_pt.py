@@ -102,6 +102,8 @@ CASES = [
     ("1° de maio", "primeiro de maio"),
     ("1 1/2", "um e um meio"),
     ("2 1/2 litros", "dois e um meio litros"),
+    ("+5511987654321", "mais cinco cinco um um nove oito sete seis cinco quatro três dois um"),
+    ("em 31.12.24", "em trinta e um de dezembro de dois mil e vinte e quatro"),
 ]
 
 EUROPEAN = [
