@@ -10,15 +10,22 @@ from kubernetes import client
 from serving.launch.base import exit_words, joined, spoken
 from serving.launch.template import CONTAINER
 
+INDEX = "batch.kubernetes.io/job-completion-index"
+"""Annotation of the pods of an Indexed Job, and since Kubernetes 1.28 a label too."""
+
 IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 STARTING = {"ContainerCreating", "PodInitializing"}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """``reason`` says why the pod is pending, or why it ended; empty where the pod itself does not tell."""
+    """``reason`` says why the pod is pending, or why it ended; empty where the pod itself does not tell.
+
+    ``index`` is the pod's among those of its Job, 0 where there is one at a time.
+    """
 
     pod: str
+    index: int
     created_at: datetime
     phase: str
     started: bool
@@ -42,6 +49,7 @@ def attempt(pod: client.V1Pod) -> Attempt:
     phase = status.phase or "Pending"
     return Attempt(
         pod=metadata.name,
+        index=int((metadata.annotations or {}).get(INDEX, 0)),
         created_at=metadata.creation_timestamp,
         phase=phase,
         started=state is not None and bool(state.running or state.terminated),

@@ -39,8 +39,9 @@ class Run:
     """A run at one moment.
 
     ``reason`` says why it waits, failed or starts again; empty where there is nothing to say. ``exit_code`` is that of
-    the last attempt that ended, None where there was none or nothing is left of it. ``pod`` is the last one whose
-    command has started. ``uid`` tells the run from others that had its name.
+    the last attempt that ended, or of the pod that made it fail, None where there was none or nothing is left of it.
+    ``pod`` is the last one whose command has started, of several nodes' the first's, which alone writes. ``uid`` tells
+    the run from others that had its name.
     """
 
     name: str

@@ -96,7 +96,7 @@ class Launcher:
         """
         run = self.status(name)
         if run.pod is None:
-            why = "its pods are gone" if run.finished else run.reason
+            why = "its pods are gone" if run.finished else run.reason or "its first pod has not started"
             raise Unavailable(f"run {name!r} has no log: {why}")
         if not follow:
             return logs.read(self._cluster, run.pod, tail)

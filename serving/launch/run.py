@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from kubernetes import client
 
 from serving.launch.attempt import Attempt, attempt
-from serving.launch.base import Run, State, joined
+from serving.launch.base import FINAL_CODES, Run, State, joined
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
@@ -22,10 +22,10 @@ def described(job: client.V1Job, pods: Sequence[client.V1Pod], warning: Callable
     assert metadata.name
     assert metadata.uid
     assert metadata.creation_timestamp
-    attempts = sorted(map(attempt, pods), key=lambda each: each.created_at)
+    attempts = sorted(map(attempt, pods), key=lambda each: (each.created_at, -each.index))
     state, reason = _state(job, metadata, attempts, warning)
-    codes = [each.exit_code for each in attempts if each.ended]
-    code = codes[-1] if codes else None
+    ended = [each for each in attempts if each.ended]
+    code = (_culprit(ended) if state == "failed" else ended[-1]).exit_code if ended else None
     if code is None and state == "failed" and (found := re.search(r"exit code (\d+)", reason)):
         code = int(found[1])  # the pods are gone, and the condition remembers
     return Run(
@@ -33,7 +33,7 @@ def described(job: client.V1Job, pods: Sequence[client.V1Pod], warning: Callable
         state=state,
         reason=reason,
         exit_code=code,
-        pod=next((each.pod for each in reversed(attempts) if each.started), None),
+        pod=next((each.pod for each in reversed(attempts) if each.started and each.index == 0), None),  # rank 0 writes
         created_at=metadata.creation_timestamp,
         uid=metadata.uid,
     )
@@ -51,19 +51,28 @@ def _state(
     if job.spec and job.spec.suspend:
         queue = (metadata.labels or {}).get(QUEUE_LABEL)
         return "suspended", f"waits for the queue {queue} to admit it" if queue else "spec.suspend is set"
-    if attempts and attempts[-1].phase == "Running":
+    if any(each.phase == "Running" for each in attempts):
         return "running", ""
     return "queued", _wait(metadata.name or "", attempts, warning)
 
 
 def _wait(job: str, attempts: Sequence[Attempt], warning: Callable[[str], str]) -> str:
-    last = attempts[-1] if attempts else None
-    if last and not last.ended:
-        return last.reason or warning(last.pod) or "starting"
+    waiting = [each for each in reversed(attempts) if not each.ended]
+    if waiting:
+        return next((each.reason for each in waiting if each.reason), "") or warning(waiting[0].pod) or "starting"
     held = warning(job)
-    if held or last is None:
+    if held or not attempts:
         return held or "its pod is not there yet"
-    return joined("starts again", last.reason) if last.phase == "Failed" else "ending"
+    newest = {each.index: each for each in attempts}.values()
+    failed = [each for each in newest if each.phase == "Failed"]
+    return joined("starts again", _culprit(failed).reason) if failed else "ending"
+
+
+def _culprit(ended: Sequence[Attempt]) -> Attempt:
+    """Which of the attempts says why it failed: of several pods that end together the others were only stopped."""
+    failed = [each for each in ended if each.phase == "Failed"]
+    final = [each for each in failed if each.exit_code in FINAL_CODES]
+    return (final or failed or ended)[-1]
 
 
 def _failure(job: client.V1Job, condition: client.V1JobCondition, ended: Sequence[Attempt]) -> str:
@@ -73,4 +82,4 @@ def _failure(job: client.V1Job, condition: client.V1JobCondition, ended: Sequenc
     if not ended:
         return joined(condition.reason, condition.message)
     failed = (job.status and job.status.failed) or len(ended)
-    return ended[-1].reason + (f" ({failed} attempts)" if failed > 1 else "")
+    return _culprit(ended).reason + (f" ({failed} attempts)" if failed > 1 else "")

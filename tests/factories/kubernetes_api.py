@@ -51,7 +51,7 @@ class KubernetesApi:
     def __init__(self, emulator: KubernetesEmulator, url: str) -> None:
         self.emulator = emulator
         self.url = url
-        self._made = 0
+        self._made = self._second = 0
         for resource in (JOBS, PODS, EVENTS):
             emulator.resources[resource] = kmock.ResourceInfo()  # known, and empty
         emulator[kmock.action.CREATE] << self._complete
@@ -115,15 +115,23 @@ class KubernetesApi:
         condition = {"type": kind, "status": "True", "reason": reason, "message": message}
         self.set_job(name, status={"conditions": [condition], **status})
 
-    def add_pod(self, run: str, phase: str, state: dict[str, Any] | None = None, **status: Any) -> str:
-        """A later pod of ``run``; ``state`` is that of its container. Returns its name."""
+    def add_pod(
+        self, run: str, phase: str, state: dict[str, Any] | None = None, index: int | None = None, **status: Any
+    ) -> str:
+        """A later pod of ``run``; ``state`` is that of its container. Returns its name.
+
+        ``index`` is the pod's in an Indexed Job, whose pods come in the same second.
+        """
         name = f"{run}-{self._made + 1}"
         container = {"name": "training", "image": "kubevoice:0.1.0", "imageID": "", "ready": False, "restartCount": 0}
         statuses = [{**container, "state": state}] if state is not None else []
         spec = self.job(run)["spec"]["template"]["spec"]
         labels = {"kubevoice.io/run": run}
         whole = {"phase": phase, "containerStatuses": statuses, **status}
-        self._put(PODS, name, {"spec": spec, "status": whole}, labels)
+        self._put(PODS, name, {"spec": spec, "status": whole}, labels, beside=bool(index))
+        if index is not None:
+            annotations = {"batch.kubernetes.io/job-completion-index": str(index)}
+            self.emulator.objects[PODS, NAMESPACE, name].patch({"metadata": {"annotations": annotations}})
         return name
 
     def set_pod(self, name: str, phase: str, state: dict[str, Any]) -> None:
@@ -136,16 +144,24 @@ class KubernetesApi:
         about = {"involvedObject": {"name": name, "namespace": NAMESPACE}, "type": "Warning"}
         self._put(EVENTS, f"{name}.{self._made}", {**about, "reason": reason, "message": message})
 
-    def _put(self, resource: str, name: str, parts: dict[str, Any], labels: dict[str, str] | None = None) -> None:
-        whole = {
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels or {}, **self._identity()},
-            **parts,
-        }
-        self.emulator.objects[resource, NAMESPACE, name] = whole
+    def _put(
+        self,
+        resource: str,
+        name: str,
+        parts: dict[str, Any],
+        labels: dict[str, str] | None = None,
+        *,
+        beside: bool = False,
+    ) -> None:
+        identity = self._identity(beside=beside)
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels or {}, **identity}
+        self.emulator.objects[resource, NAMESPACE, name] = {"metadata": metadata, **parts}
 
-    def _identity(self) -> dict[str, str]:
+    def _identity(self, *, beside: bool = False) -> dict[str, str]:
+        """What the API server gives an object: a second after the one before, or ``beside`` it."""
         self._made += 1
-        minutes, seconds = divmod(self._made, 60)
+        self._second = self._second if beside else self._made
+        minutes, seconds = divmod(self._second, 60)
         return {"uid": f"uid-{self._made}", "creationTimestamp": f"2026-01-01T00:{minutes:02}:{seconds:02}Z"}
 
     def _complete(self, request: Request) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from serving.errors import Unavailable
 from serving.launch import Launcher, Run
 from tests.factories.kubernetes_api import KubernetesApi
 
@@ -185,3 +186,52 @@ def test_the_exit_code_outlives_the_pod(api: KubernetesApi, launcher: Launcher) 
     api.finish("r", "Failed", "PodFailurePolicy", message)
     run = launcher.status("r")
     assert (run.exit_code, run.reason) == (42, f"PodFailurePolicy: {message}")
+
+
+def test_of_several_nodes_the_first_writes_the_log(api: KubernetesApi, launcher: Launcher) -> None:
+    first = api.add_pod("r", "Running", {"running": {}}, 0)
+    api.add_pod("r", "Running", {"running": {}}, 1)
+    run = launcher.status("r")
+    assert (run.state, run.pod) == ("running", first)
+
+
+def test_a_run_goes_on_while_any_of_its_nodes_does(api: KubernetesApi, launcher: Launcher) -> None:
+    first = api.add_pod("r", "Running", {"running": {}}, 0)
+    api.add_pod("r", "Succeeded", ended(0, "Completed"), 1)
+    run = launcher.status("r")
+    assert (run.state, run.reason, run.pod) == ("running", "", first)
+
+
+def test_a_node_that_finds_no_room_is_why_the_others_wait(api: KubernetesApi, launcher: Launcher) -> None:
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}
+    api.add_pod("r", "Pending", waiting("ContainerCreating"), 0)
+    api.add_pod("r", "Pending", None, 1, conditions=[unscheduled])
+    assert launcher.status("r").reason == "no node has room: no GPU"
+
+
+def test_a_run_whose_first_node_has_not_started_has_no_log_yet(api: KubernetesApi, launcher: Launcher) -> None:
+    api.add_pod("r", "Pending", waiting("ContainerCreating"), 0)
+    api.add_pod("r", "Running", {"running": {}}, 1)
+    with pytest.raises(Unavailable, match="its first pod has not started"):
+        launcher.logs("r")
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_the_node_that_cannot_go_on_says_why_and_not_one_that_it_stopped(
+    api: KubernetesApi, launcher: Launcher, culprit: int
+) -> None:
+    for index in (0, 1):
+        api.add_pod("r", "Failed", ended(42 if index == culprit else 143), index)
+    api.finish("r", **FAILED)
+    run = launcher.status("r")
+    assert (run.state, run.exit_code) == ("failed", 42)
+    assert run.reason.startswith("exit code 42 (bad configuration)")
+
+
+def test_a_node_that_failed_says_why_it_starts_again_and_not_one_that_is_done(
+    api: KubernetesApi, launcher: Launcher
+) -> None:
+    api.add_pod("r", "Succeeded", ended(0, "Completed"), 0)
+    api.add_pod("r", "Failed", ended(1), 1)
+    run = launcher.status("r")
+    assert (run.state, run.reason) == ("queued", "starts again: exit code 1")
