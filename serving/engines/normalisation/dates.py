@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from serving.engines.normalisation.german_dates import german_dates
 from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.numbers import ordinal
 
@@ -45,7 +46,7 @@ def _named(language: Language, names: str) -> Callable[[str], str]:
     if language.code == "en":
         return _english(language)
     if language.code == "de":
-        return _german(language, names)
+        return german_dates(language, names)
     if language.code not in {"pt_BR", "fr", "it"}:
         return lambda text: text
     of = "de " if language.code == "pt_BR" else ""
@@ -78,45 +79,5 @@ def _english(language: Language) -> Callable[[str], str]:
     def apply(text: str) -> str:
         text = after.sub(lambda match: said(match, british=False), text)
         return before.sub(lambda match: said(match, british=True), text)
-
-    return apply
-
-
-def _german(language: Language, names: str) -> Callable[[str], str]:
-    pattern = re.compile(
-        rf"(?P<before>\b(?:am|vom|dem|zum|bis|seit|den|im|ab|der|das|die)[ ])?(?<![\w.,/-])(?P<day>\d{{1,2}})\.[ ]?"
-        rf"(?=(?:{names})\b)",
-        re.IGNORECASE,
-    )
-    numeric = re.compile(
-        rf"(?P<before>\b(?:am|vom|dem|zum|bis|seit|den|ab)[ ])(?P<day>\w+)er(?=[ ](?:{names})\b)", re.IGNORECASE
-    )
-
-    # "der 2. Weltkrieg", "3. und 4.", and "1. FC Köln" at the beginning: elsewhere the stop may end a sentence.
-    articles = "der|die|das|dem|den|des|am|im|zum|vom|beim|zur|jede[nrs]?|ihr|sein|mein"
-    counted = re.compile(
-        rf"(?P<before>\b(?:{articles})[ ]|^)?(?<![\w.,/-])(?P<day>\d{{1,4}})\.(?=[ ][^\W\d_])",
-        re.IGNORECASE | re.MULTILINE,
-    )
-
-    def nth(match: re.Match[str]) -> str:
-        before, follower = match["before"], match.string[match.end() + 1]
-        if before is None and not follower.islower():
-            return match[0]
-        if before == "":
-            return f"{ordinal(int(match['day']), 'de')}r"
-        word = (before or "").strip().lower()
-        ending = "n" if word in {"dem", "den", "des", "am", "im", "zum", "vom", "beim", "zur"} else ""
-        return f"{before or ''}{ordinal(int(match['day']), 'de')}{ending}"
-
-    def said(match: re.Match[str]) -> str:
-        word = ordinal(int(match["day"]), "de")
-        before = match["before"] or ""
-        ending = "r" if not before else "" if before.strip().lower() in {"der", "das", "die"} else "n"
-        return f"{before}{word}{ending} "
-
-    def apply(text: str) -> str:
-        text = numeric.sub(r"\g<before>\g<day>en", pattern.sub(said, text))
-        return counted.sub(nth, text)
 
     return apply

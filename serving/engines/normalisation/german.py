@@ -103,5 +103,6 @@ GERMAN = Language(
     centuries=(),
     time_suffix=r"(?:[ ]?Uhr|[ ]?h)",
     year=_year,
-    year_before="Jahr|Jahre|seit|von|bis|ab|vor|nach|um|anno",
+    year_before="Jahr|Jahre|seit|von|bis|ab|vor|nach|um|anno|Frühjahr|Frühling|Sommer|Herbst|Winter|Anfang|Mitte|Ende|"
+    "Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember",
 )

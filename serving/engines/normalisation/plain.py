@@ -57,12 +57,17 @@ def plain(language: Language) -> Callable[[str], str]:
 def _years(language: Language) -> Callable[[str], str]:
     if language.year is None:
         return lambda text: text
-    modern = re.compile(r"(?<![\w.,$€£-])(?:19|20)\d\d(?![\w%]|[.,]\d)") if language.code == "en" else None
+    # German nouns have a capital: "1500 Menschen" are counted, and "Zimmer 1408" is none of both.
+    modern = re.compile(
+        r"(?<![\w.,$€£-])(?:19|20)\d\d(?![\w%]|[.,]\d)"
+        if language.code == "en"
+        else r"(?<![\w.,$€£-])(?<!Nummer )(?<!Zimmer )(?<!Seite )(?<!Code )(?<!PIN )1[1-9]\d\d"
+        r"(?![\w%]|[.,]\d|[ ][A-ZÄÖÜ])"
+    )
     led = re.compile(rf"\b(?P<before>{language.year_before})[ ](?P<year>1\d{{3}})(?![\w%]|[.,]\d)", re.IGNORECASE)
 
     def apply(text: str) -> str:
-        if modern is not None:
-            text = modern.sub(lambda match: language.year_words(match[0]), text)
+        text = modern.sub(lambda match: language.year_words(match[0]), text)
         return led.sub(lambda match: f"{match['before']} {language.year_words(match['year'])}", text)
 
     return apply

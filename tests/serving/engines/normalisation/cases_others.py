@@ -102,6 +102,21 @@ GERMAN = [
     ("Version 1.5.24", "Version eins Punkt fünf Punkt vierundzwanzig"),
     ("macOS 10.12.24", "macOS zehn Punkt zwölf Punkt vierundzwanzig"),
     ("IP 192.168.0.1", "IP einhundertzweiundneunzig Punkt einhundertachtundsechzig Punkt null Punkt eins"),
+    ("am 24.12. ist", "am vierundzwanzigsten Dezember ist"),
+    ("Vom 1.1. bis 31.12. gilt es.", "Vom ersten Januar bis einunddreißigsten Dezember gilt es."),
+    ("vom 05.03. wurde", "vom fünften März wurde"),
+    ("zwischen 1.5. und 3.5. ist", "zwischen ersten Mai und dritten Mai ist"),
+    ("der 24.12.2026", "der vierundzwanzigste Dezember zweitausendsechsundzwanzig"),
+    ("am 24.12.", "am vierundzwanzigsten Dezember."),
+    ("Kapitel 3.10. ist", "Kapitel drei Punkt eins null. ist"),
+    ("Kapitel 3.2. ist", "Kapitel drei Punkt zwei. ist"),
+    ("am 3. Oktober 1990", "am dritten Oktober neunzehnhundertneunzig"),
+    ("3.10.1990", "dritter Oktober neunzehnhundertneunzig"),
+    ("1914-1918", "neunzehnhundertvierzehn bis neunzehnhundertachtzehn"),
+    ("1990 war", "neunzehnhundertneunzig war"),
+    ("1500 Menschen", "eintausendfünfhundert Menschen"),
+    ("im Sommer 1990 Urlaub", "im Sommer neunzehnhundertneunzig Urlaub"),
+    ("Zimmer 1408", "Zimmer eintausendvierhundertacht"),
 ]
 
 ITALIAN = [
