@@ -15,12 +15,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from serving.errors import InvalidRequest, NotFound
 from serving.settings_groups import QUOTAS, Limits
 from serving.store.database import Database
 from serving.store.pepper import pepper
-from serving.store.profile import clean_name
+from serving.store.profile import clean_name, is_storable
 from serving.store.records import ApiKeyRow
 from serving.store.volume import safe_name
 
@@ -113,12 +114,12 @@ class ApiKeyStore:
     def get(self, tenant: str | None, key_id: str) -> ApiKey:
         """Raises NotFound where ``tenant`` (None: anybody) has no such key."""
         with self._database.reading() as session:
-            return _key(_found(session.get(ApiKeyRow, key_id[:64]), tenant, key_id))
+            return _key(_found(session, tenant, key_id))
 
     def revoke(self, tenant: str | None, key_id: str) -> ApiKey:
         """Let it work no more; again is no error. Raises NotFound."""
         with self._database.session() as session:
-            row = _found(session.get(ApiKeyRow, key_id[:64]), tenant, key_id)
+            row = _found(session, tenant, key_id)
             row.revoked_at = row.revoked_at or datetime.now(UTC)
             return _key(row)
 
@@ -130,7 +131,8 @@ class ApiKeyStore:
         return pepper(self._root, self._secret)
 
 
-def _found(row: ApiKeyRow | None, tenant: str | None, key_id: str) -> ApiKeyRow:
+def _found(session: Session, tenant: str | None, key_id: str) -> ApiKeyRow:
+    row = session.get(ApiKeyRow, key_id[:64]) if is_storable(key_id) else None
     if row is None or (tenant is not None and row.tenant != tenant):
         raise NotFound(f"there is no key {key_id[:64]!r}; list the keys to see their ids", "key", "key_not_found")
     return row

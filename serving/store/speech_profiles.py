@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from serving.errors import Conflict, InvalidRequest, NotFound
 from serving.store.database import Database
-from serving.store.profile import clean_name
+from serving.store.profile import clean_name, is_storable, normal_name
 from serving.store.records import ProfileDefaultRow, ProfileRow
 
 PROFILE_ID = re.compile(r"profile_[0-9a-f]{24}")
@@ -38,11 +38,17 @@ class Manner(BaseModel):
     speed: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0
 
 
+def _clean_description(text: str) -> str:
+    if not is_storable(text):
+        raise InvalidRequest("description has a NUL character; remove it", "description")
+    return text
+
+
 class ProfileFields(Manner):
-    """What a tenant gives; raises InvalidRequest for a name that cannot be used."""
+    """What a tenant gives; raises InvalidRequest for a name or description that cannot be used."""
 
     name: Annotated[str, AfterValidator(clean_name)]
-    description: Annotated[str, StringConstraints(max_length=500)] | None = None
+    description: Annotated[str, StringConstraints(max_length=500), AfterValidator(_clean_description)] | None = None
 
 
 @dataclass(frozen=True)
@@ -159,17 +165,21 @@ class SpeechProfileStore:
 
     def set_default(self, tenant: str, key: str | None) -> SpeechProfile | None:
         """Choose the default, or with None none; raises NotFound."""
+        if key is None:
+            with self._database.session() as session:
+                session.execute(delete(ProfileDefaultRow).where(ProfileDefaultRow.tenant == tenant))
+            return None
+        try:
+            return self._choose(tenant, key)
+        except IntegrityError:  # another first choice was made at the same time
+            return self._choose(tenant, key)
+
+    def _choose(self, tenant: str, key: str) -> SpeechProfile:
         with self._database.session() as session:
-            chosen = session.get(ProfileDefaultRow, tenant)
-            if key is None:
-                if chosen is not None:
-                    session.delete(chosen)
-                return None
             found = BUILT_IN.get(key) or _profile(_row(session, tenant, key))
-            if chosen is None:
+            query = update(ProfileDefaultRow).where(ProfileDefaultRow.tenant == tenant).values(profile_id=found.id)
+            if session.scalars(query.returning(ProfileDefaultRow.tenant)).one_or_none() is None:
                 session.add(ProfileDefaultRow(tenant=tenant, profile_id=found.id))
-            else:
-                chosen.profile_id = found.id
         return found
 
 
@@ -179,13 +189,19 @@ def _columns(fields: ProfileFields) -> dict[str, object]:
 
 
 def _row(session: Session, tenant: str, key: str) -> ProfileRow:
-    named = or_(ProfileRow.id == key, ProfileRow.name == key)
+    if not is_storable(key):
+        raise _not_found(key)
+    named = or_(ProfileRow.id == key, ProfileRow.name == normal_name(key))
     row = session.scalars(select(ProfileRow).where(ProfileRow.tenant == tenant, named)).first()
     if row is None:
-        raise NotFound(
-            f"there is no profile {key[:100]!r}; GET /v1/profiles lists the profiles", "profile", "profile_not_found"
-        )
+        raise _not_found(key)
     return row
+
+
+def _not_found(key: str) -> NotFound:
+    return NotFound(
+        f"there is no profile {key[:100]!r}; GET /v1/profiles lists the profiles", "profile", "profile_not_found"
+    )
 
 
 def _profile(row: ProfileRow) -> SpeechProfile:

@@ -38,6 +38,13 @@ def test_a_key_is_found_by_its_text_alone(keys: ApiKeyStore) -> None:
         assert keys.find(wrong) is None
 
 
+@pytest.mark.parametrize("key_id", ["key_0", "", "a\0", "\ud800"])
+def test_an_unknown_key_is_not_found(keys: ApiKeyStore, key_id: str) -> None:
+    for reach in (keys.get, keys.revoke):
+        with pytest.raises(NotFound, match="there is no key"):
+            reach(None, key_id)
+
+
 def test_a_database_has_nothing_of_a_key_but_its_digest_and_its_end(keys: ApiKeyStore, database: Database) -> None:
     made, secret = keys.create("acme", "laptop", SCOPES)
     with database.reading() as session:

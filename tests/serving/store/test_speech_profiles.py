@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pydantic import ValidationError
 
 from serving.errors import Conflict, InvalidRequest, NotFound
 from serving.store.database import Database
+from serving.store.records import ProfileDefaultRow
 from serving.store.speech_profiles import BUILT_IN, ProfileFields, SpeechProfileStore
 
 
@@ -80,6 +83,42 @@ def test_the_default_is_chosen_by_each_tenant_and_goes_with_its_profile(profiles
     profiles.set_default("a", "stable")
     profiles.set_default("a", None)
     assert profiles.default("a") is None
+
+
+def test_two_first_choices_at_once_are_both_made(profiles: SpeechProfileStore, database: Database) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with database.session() as session:
+            session.add(ProfileDefaultRow(tenant="a", profile_id="balanced"))
+            session.flush()
+            later = pool.submit(profiles.set_default, "a", "stable")
+            with pytest.raises(TimeoutError):
+                later.result(0.5)  # it waits for the end of this transaction
+        assert later.result(30) == profiles.default("a") == BUILT_IN["stable"]
+
+
+@pytest.mark.parametrize("key", ["nobody", "", "a\0", "\ud800", "%", "x" * 10_000])
+def test_an_unknown_profile_is_not_found(profiles: SpeechProfileStore, key: str) -> None:
+    profiles.add("a", fields())
+    for reach in (
+        profiles.get,
+        profiles.delete,
+        profiles.set_default,
+        lambda tenant, key: profiles.replace(tenant, key, fields()),
+    ):
+        with pytest.raises(NotFound) as refused:
+            reach("a", key)
+        assert (refused.value.param, refused.value.code) == ("profile", "profile_not_found")
+
+
+def test_any_spelling_of_a_name_finds_its_profile(profiles: SpeechProfileStore) -> None:
+    added = profiles.add("a", fields("Cafe\u0301"))
+    assert profiles.get("a", "Caf\u00e9") == profiles.get("a", "Cafe\u0301") == added
+
+
+def test_a_description_that_no_database_takes_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        fields(description="a\0")
+    assert refused.value.param == "description"
 
 
 @pytest.mark.parametrize(
