@@ -42,8 +42,7 @@ REFUSALS: dict[int | None, tuple[type[KubevoiceError], str]] = {
     **dict.fromkeys((400, 403, 413, 422), REFUSED),
     401: (ConfigurationError, "the Kubernetes API at {host} does not know you, log in again: "),
     404: (NotFound, "not found in namespace {namespace}: "),
-    409: (Conflict, "Kubernetes refuses to {permission}: "),
-    **dict.fromkeys((408, 410, 429, 500, 502, 503, 504), BUSY),
+    **dict.fromkeys((408, 409, 410, 429, 500, 502, 503, 504), BUSY),
 }
 """What the API server's status codes mean to a caller."""
 
@@ -80,6 +79,8 @@ class Cluster:
                 f"the right to {permission} in namespace {self.namespace} is missing; the chart grants it to its API "
                 f"pods (training.enabled), for yourself ask who looks after the cluster: {message}"
             )
+        if error.status == 409 and _said(error).get("reason") == "AlreadyExists":
+            return Conflict(f"Kubernetes refuses to {permission}: {message}")  # others, as of a quota's counter, pass
         kind, sentence = REFUSALS.get(error.status, UNUSABLE)
         if error.status == 400 and permission is GET_LOGS:  # the kubelet's answer while a container comes or goes
             kind = Unavailable
@@ -123,13 +124,19 @@ def _retry_after(error: client.ApiException) -> int:
     return min(int(wish), LONGEST_RETRY_AFTER_S) if re.fullmatch("[0-9]{1,6}", wish) else RETRY_AFTER_S
 
 
+def _said(error: client.ApiException) -> dict[str, Any]:
+    """The server's Status; empty where what answers is something else."""
+    try:
+        status = json.loads(error.body or "")
+    except ValueError:
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
 def _message(error: client.ApiException) -> str:
     """What the server says, with the fields it objects to."""
-    try:
-        status: dict[str, Any] = json.loads(error.body or "")
-        return str(status["message"])
-    except (ValueError, KeyError, TypeError):
-        return _brief(error.reason or error.body or "")
+    said = _said(error).get("message")
+    return _brief(error.reason or error.body or "") if said is None else str(said)
 
 
 def _brief(error: object) -> str:

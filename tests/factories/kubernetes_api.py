@@ -15,7 +15,8 @@ from typing import Any
 
 import kmock
 import yaml
-from kmock import KubernetesEmulator, Request, Server
+from aiohttp.web import StreamResponse
+from kmock import KubernetesEmulator, KubernetesError, Request, Server
 
 NAMESPACE = "speech"
 TEMPLATE = "voices-kubevoice-training-template"
@@ -43,6 +44,14 @@ LOCAL_TEMPLATE: dict[str, Any] = {
         },
     },
 }
+
+
+class _Emulator(KubernetesEmulator):
+    async def _render_error(self, exc: Exception) -> StreamResponse:
+        if isinstance(exc, KubernetesError) and exc.status == 409:  # kmock's own reason is none of Kubernetes'
+            exc = KubernetesError(status=409, reason="AlreadyExists", message=exc.message)
+        answer: StreamResponse = await super()._render_error(exc)
+        return answer
 
 
 class KubernetesApi:
@@ -208,7 +217,7 @@ def running_api() -> Iterator[KubernetesApi]:
     stop = asyncio.Event()
 
     async def serve() -> None:
-        async with KubernetesEmulator() as emulator, Server(emulator) as server:
+        async with _Emulator() as emulator, Server(emulator) as server:
             started.append(KubernetesApi(emulator, str(server.url).rstrip("/")))
             ready.set()
             await stop.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from serving.errors import ConfigurationError, Conflict, KubevoiceError, NotFound, Overloaded, Unavailable
+from serving.errors import ConfigurationError, KubevoiceError, NotFound, Overloaded, Unavailable
 from serving.launch import Launcher, connect
 from tests.factories.kubernetes_api import TEMPLATE, KubernetesApi, kubeconfig
 
@@ -86,6 +86,11 @@ FORBIDDEN = (
     '"batch" in the namespace "speech"'
 )
 
+CONTENDED = (
+    'Operation cannot be fulfilled on resourcequotas "training": the object has been modified; please apply your '
+    "changes to the latest version and try again"
+)
+
 
 @pytest.mark.parametrize(
     ("status", "message", "kind", "words"),
@@ -96,7 +101,7 @@ FORBIDDEN = (
         (403, 'jobs "a" is forbidden: exceeded quota: jobs', Overloaded, "a quota of namespace speech is used"),
         (403, "admission webhook denied the request: no owner", ConfigurationError, "webhook denied"),
         (404, 'namespaces "speech" not found', NotFound, "not found in namespace speech"),
-        (409, "exists", Conflict, "a Job named 'a' exists already in namespace speech"),
+        (409, CONTENDED, Unavailable, "please apply your changes to the latest version and try again"),
         (422, 'Job.batch "a" is invalid: spec.template.spec.restartPolicy', ConfigurationError, "spec.restartPolicy"),
         (429, "too many requests", Unavailable, "busy"),
         (500, "etcdserver: request timed out", Unavailable, "etcdserver"),
