@@ -11,7 +11,7 @@ _SPACED = ".!?…‼⁇⁈⁉"  # end a sentence when a blank follows
 _TIGHT = "。！？．｡؟؛।॥۔"  # end a sentence in any case
 _CLOSERS = "\"'”’»›)\\]}」』）】》〉"
 _END = re.compile(
-    rf"(?P<spaced>[{_SPACED}]+)(?P<closers>[{_CLOSERS}]*(?:[ \u00a0\u202f]»(?=\s|$))?)(?=\s|$)"
+    rf"(?<![{_SPACED}])(?P<spaced>[{_SPACED}]+)(?P<closers>[{_CLOSERS}]*(?:[ \u00a0\u202f]»(?=\s|$))?)(?=\s|$)"
     rf"|[{_TIGHT}]+[{_SPACED}{_CLOSERS}]*"
     r"|\n+"
 )

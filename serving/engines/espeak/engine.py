@@ -67,12 +67,15 @@ class EspeakEngine(SpeechEngine):
         self._active += 1
         try:
             text = await asyncio.to_thread(spoken_text, request)
+            read = 0  # characters that no chunk has told of: the stretcher may hold a short sentence back
             for sentence in split_text(text.replace("\0", " "), SENTENCE_CHARS):
                 # One sentence at a time: a slow reader holds one sentence of audio, and others get their turn between.
                 pcm = await self._on_thread(partial(self._speak, tempo, sentence, voice, variant, rate))
-                for chunk in self._chunks(pcm, len(sentence)):
+                read += len(sentence)
+                for chunk in self._chunks(pcm, read):
                     yield chunk
-            for chunk in self._chunks(await self._on_thread(tempo.flush), 0):
+                    read = 0
+            for chunk in self._chunks(await self._on_thread(tempo.flush), read):
                 yield chunk
         finally:
             self._active -= 1

@@ -34,6 +34,8 @@ class TextFrontEnd:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._lock = threading.Lock()  # the Japanese analyser is not thread-safe
+        # A fine-tune may name others, for which the front end has no rules.
+        languages = [language for language in languages if language.split("-")[0] in tokenizer.char_limits]
         self.languages = tuple(language for language in languages if not _missing_package(language))
         self._known = {language.split("-")[0] for language in languages}
 

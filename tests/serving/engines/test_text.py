@@ -85,9 +85,10 @@ def test_no_character_is_lost_or_moved_and_no_piece_is_too_long(text: str, limit
 
 
 @pytest.mark.parametrize(
-    "unit", ["a", " ", ".", '"', ". ", "a. ", ", ", "。", "a b. C ", "\n", "«! »", "ि", "1.", "e.g. ", ".»"]
+    "unit", ["a", " ", ".", '"', ". ", "a. ", ", ", "。", "a b. C ", "\n", "«! »", "ि", "1.", "e.g. ", ".»", "!?"]
 )
-def test_a_megabyte_is_split_in_linear_time(unit: str) -> None:
+@pytest.mark.parametrize("end", ["", "x"])
+def test_a_megabyte_is_split_in_linear_time(unit: str, end: str) -> None:
     started = time.process_time()
-    split_text(unit * (1_000_000 // len(unit)), LIMIT)
+    split_text(unit * (1_000_000 // len(unit)) + end, LIMIT)
     assert time.process_time() - started < 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 
@@ -63,6 +64,14 @@ async def test_chunks_are_at_most_a_second_and_count_every_character(engine: Esp
     assert sum(chunk.output_tokens for chunk in made) == pytest.approx(
         sum(chunk.seconds for chunk in made) * 22050 / 1024, abs=len(made)
     )
+
+
+@pytest.mark.parametrize("speed", [0.3, 3.0])
+async def test_the_characters_of_a_word_are_counted_where_the_stretcher_holds_it_back(
+    engine: EspeakEngine, speed: float
+) -> None:
+    made = await chunks(engine, dataclasses.replace(request("Hi."), speed=speed))
+    assert sum(chunk.input_tokens for chunk in made) == 3
 
 
 @pytest.mark.parametrize("speed", [0.25, 0.5, 2.0, 4.0])

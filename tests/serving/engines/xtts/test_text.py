@@ -36,6 +36,13 @@ def test_a_language_whose_package_is_missing_is_neither_offered_nor_spoken(
     assert caught.value.param == "language"
 
 
+def test_a_language_for_which_the_front_end_has_no_rules_is_neither_offered_nor_spoken(loaded: LoadedXtts) -> None:
+    wider = TextFrontEnd(loaded.model.tokenizer, [*loaded.config.languages, "vi"], 402)
+    assert set(wider.languages) <= set(loaded.config.languages)
+    with pytest.raises(InvalidRequest, match="'vi' is not one this model speaks"):
+        wider.language("vi")
+
+
 def test_pieces_keep_the_text_in_order_and_have_coqui_s_tokens(front_end: TextFrontEnd, loaded: LoadedXtts) -> None:
     text = "This is the first sentence here. And this is the second of them! " * 10
     pieces = front_end.pieces(text, "en")
