@@ -52,7 +52,7 @@ def examine(settings: Settings, *, deep: bool = False) -> Iterator[Check]:
         ("python", check_python),
         ("packages", check_packages),
         ("device", lambda: check_device(settings)),
-        ("embedded voice", check_embedded_voice),
+        ("embedded voice", lambda: check_embedded_voice(settings)),
         ("volume", lambda: check_volume(settings)),
         ("filesystem", lambda: check_filesystem(settings)),
         ("database", lambda: check_database(settings)),
@@ -142,12 +142,19 @@ def _driver() -> str:
     return f", {DRIVER_FILE.read_text().splitlines()[0].strip()}" if DRIVER_FILE.exists() else ""
 
 
-def check_embedded_voice() -> Check:
-    """espeak-ng speaks a word, and the word is neither silence nor a click."""
+def check_embedded_voice(settings: Settings) -> Check:
+    """espeak-ng speaks a word, and the word is neither silence nor a click; left alone where only XTTS may speak."""
     import numpy as np
 
     from serving.engines.base import SpeechRequest, Voice
-    from serving.engines.espeak import EspeakEngine
+
+    if settings.engine == "xtts":
+        return Check("embedded voice", "ok", "not used: engine is set to xtts")
+    try:
+        from serving.engines.espeak import EspeakEngine
+    except ModuleNotFoundError:
+        status: Status = "failed" if settings.engine == "espeak" else "warning"
+        return Check("embedded voice", status, "espeak-ng is not installed", "pip install 'kubevoice[espeak]'")
 
     async def speak() -> tuple[float, float]:
         engine = EspeakEngine()

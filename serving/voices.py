@@ -19,7 +19,7 @@ from serving.errors import InvalidRequest, PayloadTooLarge, fault
 from serving.quality import judge, recording_quality
 from serving.settings_groups import LimitSettings
 from serving.store.quality import QualityReport, RecordingQuality
-from serving.store.voice_archive import FIELD, MANIFEST_BYTES, ArchivedVoice
+from serving.store.voice_archive import FIELD, MANIFEST_BYTES, MOST_RECORDINGS, ArchivedVoice
 
 SILENCE_RMS = 1e-3
 """-60 dB full scale: quieter than the noise of any microphone that somebody speaks into."""
@@ -44,8 +44,13 @@ def prepare_voice(
     """Turn recordings in any format into what the volume stores, without their background noise if ``clean``.
 
     ``params`` are what errors call the recordings. Raises PayloadTooLarge for too many bytes or seconds, together, and
-    InvalidRequest for what is no audio, truncated, too short or silent.
+    InvalidRequest for too many of them and for what is no audio, truncated, too short or silent.
     """
+    if len(samples) > MOST_RECORDINGS:
+        raise InvalidRequest(
+            f"{params[0]}: a voice has at most {MOST_RECORDINGS} recordings, not {len(samples)}; leave some out",
+            params[0],
+        )
     references: list[bytes] = []
     recordings: list[RecordingQuality] = []
     seconds = 0.0

@@ -123,7 +123,7 @@ def _time(text: str) -> datetime:
         return datetime.now(UTC) + int(match[1]) * (timedelta(hours=1) if match[2] == "h" else timedelta(days=1))
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InvalidRequest(
             f"--expires {text!r} is no time; give 12h, 90d, or a date such as 2027-01-31", "--expires"
         ) from None

@@ -26,6 +26,8 @@ from serving.store.voices import PRONUNCIATIONS, VoiceProfile
 MANIFEST = "manifest.json"
 VERSION = 1
 MOST_RECORDINGS = 25
+"""Of a voice."""
+
 MANIFEST_BYTES = 256 * 1024
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
@@ -97,7 +99,11 @@ def archived(profile: VoiceProfile, consents: VoiceConsentStore) -> ArchivedVoic
 
 
 def pack(voice: ArchivedVoice) -> bytes:
-    """The zip of ``voice``."""
+    """The zip of ``voice``; raises InvalidRequest for one that has more recordings than a zip takes."""
+    if len(voice.references) > MOST_RECORDINGS:
+        raise InvalidRequest(
+            f"{voice.name} has {len(voice.references)} recordings; a file takes {MOST_RECORDINGS}", "voice"
+        )
     files = {f"references/{index}.wav": data for index, data in enumerate(voice.references)}
     if voice.pronunciations is not None:
         files[PRONUNCIATIONS] = voice.pronunciations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,19 @@ def test_a_machine_that_is_well_passes_every_check(tmp_path: Path) -> None:
     checks = examined(well(tmp_path))
     assert {check.status for check in checks.values()} == {"ok"}, checks
     assert list(tmp_path.glob(".doctor*")) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "status", "remedy"),
+    [("xtts", "ok", ""), ("auto", "warning", "kubevoice[espeak]"), ("espeak", "failed", "kubevoice[espeak]")],
+)
+def test_espeak_that_is_not_installed_is_as_bad_as_the_engine_setting_makes_it(
+    monkeypatch: pytest.MonkeyPatch, engine: str, status: str, remedy: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "serving.engines.espeak", None)
+    check = doctor.check_embedded_voice(Settings(engine=engine))
+    assert check.status == status
+    assert remedy in check.remedy
 
 
 def test_an_empty_place_is_fine_and_stays_empty(tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def test_a_recording_longer_than_the_limit_is_too_large() -> None:
     assert caught.value.param == "file"
 
 
+def test_more_recordings_than_an_export_takes_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="at most 25 recordings, not 26"):
+        prepare_voice([recording(1.0)] * 26, LimitSettings(), [f"{index}.wav" for index in range(26)])
+
+
 def test_more_bytes_than_the_limit_are_refused_before_they_are_decoded() -> None:
     with pytest.raises(PayloadTooLarge, match="at most 1024") as caught:
         prepare(b"not audio at all" * 1000, LimitSettings(upload_bytes=1024), "audio_sample")

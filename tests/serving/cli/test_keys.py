@@ -40,6 +40,12 @@ def test_a_key_is_printed_once_works_and_is_revoked(store: VoiceStore, settings:
     assert keys(settings, "list", "--tenant", "other").stdout == ""
 
 
+@pytest.mark.parametrize("expires", ["9999-12-31", "soon", "0d", "2027-13-01"])
+def test_an_end_that_is_no_time_is_refused(store: VoiceStore, settings: Settings, expires: str) -> None:
+    result = keys(settings, "create", "--name", "x", "--expires", expires)
+    assert (result.exit_code, "--expires" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(("expires", "days"), [("12h", 0.5), ("90d", 90.0)])
 def test_a_key_ends_when_it_is_told_to(store: VoiceStore, settings: Settings, expires: str, days: float) -> None:
     assert keys(settings, "create", "--name", "x", "--expires", expires).exit_code == 0

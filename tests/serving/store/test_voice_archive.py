@@ -47,6 +47,12 @@ def test_a_dictionary_travels_with_its_voice() -> None:
     assert unpack(pack(voice)) == voice
 
 
+def test_a_voice_of_more_recordings_than_a_zip_takes_is_refused() -> None:
+    assert len(unpack(pack(replace(VOICE, references=(b"RIFF",) * 25))).references) == 25
+    with pytest.raises(InvalidRequest, match="26 recordings; a file takes 25"):
+        pack(replace(VOICE, references=(b"RIFF",) * 26))
+
+
 def test_a_dictionary_alone_is_no_voice() -> None:
     with pytest.raises(InvalidRequest, match="numbered from 0"):
         unpack(pack(replace(VOICE, references=(), pronunciations=b"[]")))
