@@ -70,6 +70,10 @@ def pull(
         list[str] | None,
         typer.Option(metavar="FILE=HEX", help="The sha256 you expect of a file, besides the hub's own; repeatable."),
     ] = None,
+    keep_current: Annotated[
+        bool,
+        typer.Option("--keep-current", help="Let a promoted model of another source, such as a run's, stay current."),
+    ] = False,
     accept_licence: Annotated[
         bool,
         typer.Option("--accept-licence", "--yes", "-y", help="Accept the weights' licence (or COQUI_TOS_AGREED=1)."),
@@ -78,7 +82,7 @@ def pull(
 ) -> None:
     """Download weights, check them and make them current; an interrupted download is resumed.
 
-    The options --name, --repository, --revision and --sha256 are for xtts, --accept-licence for xtts-training too.
+    The options from --name to --keep-current are for xtts, --accept-licence for xtts-training too.
     HF_ENDPOINT, HF_TOKEN and the proxy variables are honoured.
     """
     if what is What.RVC_BASE:
@@ -103,12 +107,15 @@ def pull(
             repository=repository,
             revision=revision,
             sha256=expected,
+            keep_current=keep_current,
             progress=progress,
         )
-    if result.downloaded:
+    if result.downloaded or result.promoted:
         audited(settings, "model.pull", f"{result.model.name}@{result.model.revision}")
     model, done = result.model, "is ready" if result.downloaded else "is there already and intact"
     typer.echo(f"{model.kind}/{model.name}@{model.revision} {done}: {model.path}")
+    if not model.current:
+        typer.echo("another model stays current; make this one current with: kubevoice models promote", err=True)
 
 
 def _accept_xtts_licence(accepted: bool) -> None:

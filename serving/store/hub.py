@@ -50,10 +50,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull ended with; ``downloaded`` is False when the revision was there and intact already."""
+    """What a pull ended with; ``downloaded`` is False when the revision was there and intact already.
+
+    ``promoted`` says whether it made the revision current, ``model.current`` whether it is that now.
+    """
 
     model: ModelRevision
     downloaded: bool
+    promoted: bool
 
 
 def pull(
@@ -66,13 +70,15 @@ def pull(
     revision: str = "main",
     files: Sequence[str] = XTTS_FILES,
     sha256: Mapping[str, str] | None = None,
+    keep_current: bool = False,
     progress: Progress | None = None,
     endpoint: str | None = None,
     retry_waits_s: Sequence[float] = RETRY_WAITS_S,
 ) -> Pulled:
     """Bring ``files`` of ``repository`` at ``revision`` (branch, tag or commit) to the volume and make them current.
 
-    ``sha256`` is what the caller expects of some of them, checked besides the hub's own hashes.
+    ``sha256`` is what the caller expects of some of them, checked besides the hub's own hashes. With ``keep_current``
+    a revision that is current and does not come from ``repository``, such as a fine-tuned one, stays it.
     HF_ENDPOINT, HF_TOKEN and the proxy variables are honoured. Raises InvalidRequest, NotFound, ModelFilesError (hub
     unreachable, access refused, hash mismatch), StorageError (disk full) or Conflict (the same pull runs elsewhere);
     in every case nothing is published, and what was transferred is kept for the next run.
@@ -88,9 +94,10 @@ def pull(
         found = _intact(models, kind, name, snapshot.commit)
     if found is not None:
         expected.check_manifest(read_manifest(found.path))
-        if not found.current:
+        promote = not found.current and not (keep_current and _from_elsewhere(models, kind, name, repository))
+        if promote:
             models.promote(kind, name, found.revision)
-        return Pulled(found, downloaded=False)
+        return Pulled(models.get(kind, name, found.revision), downloaded=False, promoted=promote)
     for file in snapshot.files:
         if file.sha256 is not None:
             expected.check(file.name, file.sha256, "on the hub")
@@ -101,8 +108,9 @@ def pull(
                 download(file, partial / file.name, progress, retry_waits_s)
             if file.sha256 is None:
                 expected.check_file(partial / file.name)
-        model = _publish(models, kind, name, snapshot, partial)
-    return Pulled(model, downloaded=True)
+        promote = not (keep_current and _from_elsewhere(models, kind, name, repository))
+        _publish(models, kind, name, snapshot, partial, promote=promote)
+    return Pulled(models.get(kind, name, snapshot.revision), downloaded=True, promoted=promote)
 
 
 def instructions(models: ModelStore, kind: str, name: str, repository: str, files: Sequence[str]) -> str:
@@ -125,6 +133,16 @@ def _intact(models: ModelStore, kind: str, name: str, commit: str) -> ModelRevis
         logger.warning("pulling %s/%s@%s again: %s", kind, name, model.revision, error)
         return None
     return model
+
+
+def _from_elsewhere(models: ModelStore, kind: str, name: str, repository: str) -> bool:
+    """Whether the current revision can serve and was not pulled from ``repository``."""
+    try:
+        current = models.current(kind, name)
+        source = "" if current is None else str(read_manifest(current.path).facts.get("source", ""))
+    except ModelFilesError:  # no pointer that can be followed, or a revision without a manifest, made by hand
+        return False
+    return current is not None and not source.endswith(f"/{repository}")
 
 
 def _find(models: ModelStore, kind: str, name: str, revision: str) -> ModelRevision | None:
@@ -189,7 +207,7 @@ def require_space(models: ModelStore, snapshot: Snapshot, partial: Path) -> None
         )
 
 
-def _publish(models: ModelStore, kind: str, name: str, snapshot: Snapshot, partial: Path) -> ModelRevision:
+def _publish(models: ModelStore, kind: str, name: str, snapshot: Snapshot, partial: Path, *, promote: bool) -> None:
     facts = {
         "source": snapshot.source,
         "commit": snapshot.commit,
@@ -197,12 +215,9 @@ def _publish(models: ModelStore, kind: str, name: str, snapshot: Snapshot, parti
         "pulled_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     models.volume.discard(models.volume.models(kind, name) / snapshot.revision)
-    with models.publish(kind, name, snapshot.revision, facts) as staging:
+    with models.publish(kind, name, snapshot.revision, facts, promote=promote) as staging:
         for file in snapshot.files:
             share(partial / file.name, staging / file.name)
-    model = _find(models, kind, name, snapshot.revision)
-    assert model is not None, "a published revision is listed"
-    return model
 
 
 def share(file: Path, target: Path) -> None:

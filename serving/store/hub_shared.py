@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.files import fsync_directory, refusing
+from serving.files import fsync_directory, fsync_tree, refusing
 from serving.store.hub import Snapshot, partial_files, require_space, resolve, share
 from serving.store.hub_transfer import RETRY_WAITS_S, Progress, download, explained, matches
 from serving.store.manifest import write_manifest
@@ -66,6 +66,7 @@ def _publish(models: ModelStore, part: SharedPart, snapshot: Snapshot, partial: 
         (single,) = snapshot.files
         with refusing(target):
             target.mkdir(parents=True, exist_ok=True)
+            fsync_tree(partial)
             (partial / single.name).replace(target / single.name)
             fsync_directory(target)
         return

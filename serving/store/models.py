@@ -77,7 +77,9 @@ class ModelStore:
         return Pointer(self.volume.models(kind, name)).history()
 
     @contextmanager
-    def publish(self, kind: str, name: str, revision: str, facts: Mapping[str, object]) -> Iterator[Path]:
+    def publish(
+        self, kind: str, name: str, revision: str, facts: Mapping[str, object], *, promote: bool = True
+    ) -> Iterator[Path]:
         """Yield a directory to fill with the model's files; then it gets a manifest, is published and promoted.
 
         ``facts`` are read when the block has ended, so it may still complete them.
@@ -88,6 +90,8 @@ class ModelStore:
         with self.volume.publish(target) as staging:
             yield staging
             write_manifest(staging, facts)
+        if not promote:
+            return
         try:
             self.promote(kind, name, revision)
         except KubevoiceError:

@@ -40,7 +40,7 @@ def test_it_pulls_the_model_that_serving_loads_and_checks_its_digests() -> None:
     digests = {"model.pth": "ab" * 32, "config.json": "cd" * 32}
     found = job({"settings": {"xtts": {"model": "mine"}}}, repository="me/XTTS", revision="a1b2c3", sha256=digests)
     assert container(found)["args"] == [
-        *("kubevoice", "models", "pull", "--accept-licence", "--name", "mine"),
+        *("kubevoice", "models", "pull", "--accept-licence", "--keep-current", "--name", "mine"),
         *("--repository", "me/XTTS", "--revision", "a1b2c3"),
         *("--sha256", "config.json=" + "cd" * 32, "--sha256", "model.pth=" + "ab" * 32),
     ]

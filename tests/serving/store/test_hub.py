@@ -68,6 +68,34 @@ def test_a_revision_named_by_its_commit_needs_no_network_once_it_is_there(tmp_pa
     assert not pulled(models, hub, revision=COMMIT).downloaded
 
 
+def finetuned(models: ModelStore) -> None:
+    with models.publish("xtts", "xtts_v2", "mine", {"source": "training/acme/narrator"}) as staging:
+        (staging / "model.pth").write_bytes(b"fine-tuned")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_pull_that_keeps_what_is_current_leaves_a_model_of_another_source(tmp_path: Path, there: bool) -> None:
+    models = store(tmp_path)
+    with running(Hub()) as hub:
+        if there:
+            pulled(models, hub)
+        finetuned(models)
+        kept = pulled(models, hub, keep_current=True)
+        assert (kept.model.revision, kept.model.current, kept.promoted) == (REVISION, False, False)
+        assert models.current("xtts", "xtts_v2").revision == "mine"  # type: ignore[union-attr]
+        told = pulled(models, hub)
+    assert (told.model.current, told.promoted, told.downloaded) == (True, True, False)
+
+
+def test_a_pull_that_keeps_what_is_current_moves_on_within_its_repository(tmp_path: Path) -> None:
+    models = store(tmp_path)
+    with running(Hub()) as hub:
+        source = f"{hub.endpoint}/{REPOSITORY}"
+        with models.publish("xtts", "xtts_v2", "older", {"source": source}) as staging:
+            (staging / "model.pth").write_bytes(b"older")
+        assert pulled(models, hub, keep_current=True).model.current
+
+
 def test_a_torn_revision_is_pulled_again(tmp_path: Path) -> None:
     models = store(tmp_path)
     with running(Hub()) as hub:

@@ -25,7 +25,7 @@ template:
 
 {{- define "kubevoice.download.arguments" -}}
 {{- $download := .Values.models.xtts.download -}}
-{{- $arguments := list "kubevoice" "models" "pull" "--accept-licence" "--name" .Values.settings.xtts.model -}}
+{{- $arguments := list "kubevoice" "models" "pull" "--accept-licence" "--keep-current" "--name" .Values.settings.xtts.model -}}
 {{- $arguments = concat $arguments (list "--repository" $download.repository "--revision" $download.revision) -}}
 {{- range $file, $digest := $download.sha256 -}}
 {{- $arguments = concat $arguments (list "--sha256" (printf "%s=%s" $file $digest)) -}}
