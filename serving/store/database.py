@@ -31,7 +31,17 @@ from serving.files import refusing
 
 SQLITE_FILE = "kubevoice.db"
 BUSY_TIMEOUT_S = 15
-CONNECT_TIMEOUT_S = 10
+CONNECTION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Of libpq (in seconds, the last in ms), where the URL has none: a server whose node is gone does not answer, nor end
+the connection, and without them a query waits for a quarter of an hour or more.
+"""
+
 MIGRATION_LOCK = 0x6B756265766F6963
 """Key of the PostgreSQL advisory lock: "kubevoic" as a 64-bit integer."""
 
@@ -185,8 +195,8 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _postgresql_engine(url: URL) -> Engine:
-    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
-    return create_engine(url, pool_pre_ping=True, connect_args=timeout)
+    missing = {name: value for name, value in CONNECTION.items() if name not in url.query}
+    return create_engine(url, pool_pre_ping=True, connect_args=missing)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import inspect, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from serving.errors import ConfigurationError, StorageError, Unavailable
-from serving.store.database import Database
+from serving.store.database import CONNECTION, Database
 from serving.store.records import Base, VoiceRow
 from tests.serving.store import writers
 
@@ -142,6 +142,19 @@ def test_a_database_that_is_away_is_unavailable_and_the_message_keeps_the_passwo
         with pytest.raises(Unavailable) as caught:
             use()
         assert "secret" not in str(caught.value)
+    database.close()
+
+
+@pytest.mark.parametrize("given", [{}, {"keepalives_idle": "60", "tcp_user_timeout": "5000"}])
+def test_connections_notice_a_server_that_is_gone_and_the_url_says_how_soon(
+    given: dict[str, str], postgres_url: str
+) -> None:
+    database = Database(make_url(postgres_url).update_query_dict(given))
+    with database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        used = driver.info.get_parameters()
+    assert {name: used[name] for name in CONNECTION} == {name: str(value) for name, value in CONNECTION.items()} | given
     database.close()
 
 
