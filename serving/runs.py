@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
 from serving.errors import Conflict, KubevoiceError, NotFound, RequestError, TryLater, Unavailable
-from serving.launch.base import Kind, Run, RunLauncher
+from serving.launch.base import Kind, Run, RunLauncher, label_value
 from serving.store.dataset_files import DatasetStatus, read_dataset_status
 from serving.store.datasets import Dataset, DatasetStore
 from serving.store.launched import Launched, LaunchedState, LaunchedStore, Phase
@@ -31,6 +31,8 @@ GIVE_UP_S = 3600.0
 GONE = "its Job is gone: deleted from outside, or removed after its end; resume it"
 STOPPING = "told to stop; it saves first"
 TENANT_LABEL = "kubevoice.io/tenant"
+"""For people: nothing reads a tenant back from it."""
+
 ID_LABEL = "kubevoice.io/id"
 
 END_STATES: Mapping[str, LaunchedState] = {
@@ -161,7 +163,7 @@ class Runs(ABC, Generic[Item]):
                 self.start(item, again=True)
 
     def _launch(self, item: Item) -> None:
-        labels = {TENANT_LABEL: item.tenant, ID_LABEL: item.id}
+        labels = {TENANT_LABEL: label_value(item.tenant), ID_LABEL: item.id}
         try:
             self.launcher.start(item.job, self.command(item), labels=labels, kind=self.kind)
         except Conflict:

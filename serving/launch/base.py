@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -32,6 +33,7 @@ FINAL_CODES = (42, 43)
 """Exit codes after which another try would end the same way."""
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,11 @@ def check_name(name: str) -> None:
             "with a letter or digit first and last",
             param="name",
         )
+
+
+def label_value(text: str) -> str:
+    """``text`` if Kubernetes takes it for the value of a label, else a digest of it, which is the same every time."""
+    return text if LABEL_VALUE.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def spoken(line: str) -> str:

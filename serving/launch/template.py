@@ -12,14 +12,13 @@ from kubernetes import client
 from pydantic import ValidationError
 
 from serving.errors import ConfigurationError, InvalidRequest
-from serving.launch.base import check_name
+from serving.launch.base import LABEL_VALUE, check_name
 
 KEY, DATASET_KEY = "job.yaml", "dataset-job.yaml"
 CONTAINER = "training"
 RUN_LABEL = "kubevoice.io/run"
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 def parsed(text: str | None, source: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import update
 from serving import runs
 from serving.errors import ConfigurationError, Conflict, KubevoiceError, NotFound, Overloaded
 from serving.launch import Launcher, connect
+from serving.launch.base import label_value
 from serving.runs import Trainings
 from serving.store.database import Database
 from serving.store.records import TrainingRunRow
@@ -84,6 +86,18 @@ def test_a_run_is_a_folder_and_a_job_that_works_in_it(
     assert container["args"] == ["python", "-m", "training.xtts", str(run.directory)]
     assert api.job(run.job)["metadata"]["labels"]["kubevoice.io/id"] == run.id
     assert read_run(run.directory).dataset == dataset
+
+
+@pytest.mark.parametrize("tenant", ["acme", "Acme_1.x-y", "acme-", "acme_", "acme.", "a" * 64])
+def test_every_tenant_has_jobs_with_labels_that_kubernetes_takes(
+    api: KubernetesApi, trainings: Trainings, store: TrainingRunStore, dataset: str, tenant: str
+) -> None:
+    run = trainings.start(record(store, dataset, tenant=tenant))
+    assert run.phase == "started"
+    label = api.job(run.job)["metadata"]["labels"]["kubevoice.io/tenant"]
+    assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", label)
+    assert (label == tenant) == (tenant in {"acme", "Acme_1.x-y"})
+    assert label == label_value(tenant) != label_value(f"{tenant}x")
 
 
 @pytest.mark.parametrize("what", [f"get {MAPS}", f"post {JOBS}"])

@@ -25,9 +25,9 @@ def add_dataset(volume: Volume, database: Database) -> str:
     return made.id
 
 
-def record(store: TrainingRunStore, dataset: str, key: str | None = "k-1") -> TrainingRun:
+def record(store: TrainingRunStore, dataset: str, key: str | None = "k-1", tenant: str = "default") -> TrainingRun:
     return store.add(
-        tenant="default", name=None, dataset=lambda: dataset, model="xtts_v2", revision=None,
+        tenant=tenant, name=None, dataset=lambda: dataset, model="xtts_v2", revision=None,
         settings=TrainingSettings(), key=key, body=b"{}",
     )  # fmt: skip
 
