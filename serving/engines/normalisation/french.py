@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from serving.engines.normalisation.language import Currency, Language
 from serving.engines.normalisation.numbers import agree_french, integer, ordinal
 
@@ -104,4 +106,10 @@ FRENCH = Language(
         {"Louis", "Henri", "Charles", "François", "Napoléon", "Philippe", "Pie", "Paul", "Benoît", "Élisabeth"}
     ),
     time_suffix=r"h(?:eures?)?",
+    year_before="en|depuis|vers|année|années",
+    feminine_nouns=re.compile(
+        r"(?:heure|minute|seconde|journée|semaine|année|nuit|personne|femme|fille|famille|page|place|chambre|voiture|"
+        r"maison|ville|livre|tonne|tasse|bouteille|pièce|table|ligne|lettre|chose|part|école|entreprise|équipe|"
+        r"\w{2,}(?:tion|sion|ité))s?|fois|voix",
+    ),
 )

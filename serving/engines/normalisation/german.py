@@ -68,6 +68,7 @@ GERMAN = Language(
         "Mrd": "Milliarden",
     },
     of_scale=lambda currency: currency,
+    scale_gender="f",
     abbreviations={
         "dr.": "Doktor",
         "prof.": "Professor",

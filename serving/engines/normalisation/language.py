@@ -32,7 +32,8 @@ class Language:
 
     ``decimals`` are read as one number where there are two at most ("três vírgula quatorze") or digit by digit.
     ``signs`` are words for characters that stand between or before words. ``behind_degrees`` are words before which
-    "30°" is a temperature, where others make it an ordinal number.
+    "30°" is a temperature, where others make it an ordinal number. ``uncounted`` is a pattern of words that nobody
+    counts, and ``numbered`` of those whose number is a name ("linha 2") or that are articles of one thing ("o 2").
     """
 
     code: str
@@ -60,6 +61,7 @@ class Language:
     day_month: Callable[[int, str, str], str]
     ordinal: Callable[[int, str], str]
     ordinal_suffixes: str
+    scale_gender: Gender = "m"
     feminine_units: frozenset[str] = frozenset()
     pair_decimals: bool = True
     month_first: bool = False
@@ -73,6 +75,8 @@ class Language:
     year_before: str = ""
     behind_degrees: frozenset[str] = frozenset()
     feminine_nouns: re.Pattern[str] | None = None
+    uncounted: str = ""
+    numbered: str = ""
 
     @property
     def comma(self) -> bool:

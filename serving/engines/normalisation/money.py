@@ -59,8 +59,8 @@ def _currency(language: Language, code: str) -> Currency:
 
 def _spoken(language: Language, currency: Currency, written: str, scale: str | None) -> str:
     if scale:
-        said = f"{language.read(written, 'm')} {language.scales[scale]}"
         thousand = language.scales[scale] in {"mil", "mille", "mila", "thousand", "tausend"}
+        said = f"{language.read(written, 'm' if thousand else language.scale_gender)} {language.scales[scale]}"
         return f"{said} {currency.many}" if thousand else f"{said} {language.of_scale(currency.many)}"
     value = value_of(written, comma=language.comma)
     decimals = written.partition("," if language.comma else ".")[2]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from serving.engines.normalisation.abbreviations import abbreviations
+from serving.engines.normalisation.articles import articles
 from serving.engines.normalisation.codes import codes
 from serving.engines.normalisation.dates import dates
 from serving.engines.normalisation.decades import decades
@@ -59,6 +60,7 @@ _PASSES = (
     measures,
     roman,
     ordinals,
+    articles,
     plain,
 )
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from serving.engines.normalisation.counting import counting
 from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.numbers import NEGATIVE
 
 _JOINED = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-_MASCULINE = re.compile(
-    r"[ ](?!(?:que|entre|sobre|desde|como|pero|cuando|donde|menos)\b)\w{2,40}?(?:[oe]s?|ón|or|al)\b"
-)
 _DIMENSIONS = re.compile(r"(?<=\d)[ ]?[x×][ ]?(?=\d)")  # noqa: RUF001
 _RANGE = re.compile(
     r"(?<![\w.,/-])(?P<first>\d{1,15}(?:[.,]\d{1,15})?)(?:-|[ ]?\u2013[ ]?)(?P<last>\d{1,15}(?:[.,]\d{1,15})?)"
@@ -20,20 +18,14 @@ _RANGE = re.compile(
 
 
 def plain(language: Language) -> Callable[[str], str]:
-    noun = (
-        f"(?=[ ](?:mil[ ])?(?P<noun>{language.feminine_nouns.pattern}))?" if language.feminine_nouns else "(?P<noun>)"
-    )
-    number = re.compile(rf"(?P<minus>{NEGATIVE})(?P<number>{language.number}){noun}")
+    number = re.compile(rf"(?P<minus>{NEGATIVE})(?P<number>{language.number})")
+    read = counting(language)
     year = _years(language)
     other = "." if language.comma else ","
     foreign = re.compile(rf"(?<![\d.,])(\d{{1,15}})\{other}(\d{{1,15}})(?![\d]|[.,]\d)")
 
     def counted(match: re.Match[str]) -> str:
-        minus = language.negative(match["minus"])
-        if match["noun"]:
-            return minus + language.read(match["number"], "f")
-        masculine = language.code == "es" and _MASCULINE.match(match.string, match.end())
-        return minus + language.read(match["number"], "m" if masculine else "")
+        return language.negative(match["minus"]) + read(match)
 
     def decimal(match: re.Match[str]) -> str:
         """ "3.14" in Portuguese, or "12,5" in English: what is no group of thousands can only be decimals."""

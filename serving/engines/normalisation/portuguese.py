@@ -200,8 +200,21 @@ BRAZILIAN = Language(
     ),
     time_suffix=r"h(?:oras?|rs?|s)?",
     feminine_nouns=re.compile(
-        r"(?:\w*(?:dades?|ções|ção|gens|gem)|mulher(?:es)?|vez(?:es)?|mães?|mãos?|noites?|tardes?|partes?|fontes?|flor(?:es)?)\b|(?!\w*(?:emas?|amas?|dias?|istas?|mapas?|planetas?|cometas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?\b(?<!\bda)(?<!\bna)(?<!\bas)(?<!\bdas)(?<!\bnas)(?<!\bpara)(?<!\buma)(?<!\bmas)(?<!\bcada)"
+        r"(?:\w*(?:dades?|ções|ção|gens|gem)|mulher(?:es)?|vez(?:es)?|mães?|mãos?|noites?|tardes?|partes?|fontes?|flor(?:es)?)|(?!\w*(?:emas?|amas?|dias?|istas?|mapas?|planetas?|cometas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?"
     ),
+    uncounted=(
+        "da|na|as|das|nas|para|uma|umas|mas|cada|pela|pelas|ela|elas|essa|essas|esta|estas|aquela|aquelas|nessa|"
+        "nesta|naquela|nestas|nessas|toda|todas|nossa|nossas|minha|minhas|sua|suas|tua|tuas|muita|muitas|pouca|"
+        "poucas|várias|algumas|quantas|apenas|contra|acerca|agora|ainda|embora|fora|nunca|era|eram|foram|havia|"
+        "tinha|seria|estava|esteve|está|ficava|passava|vinha|podia|devia|fazia|dizia|queria|sabia|ia|há|começa|"
+        "termina|acaba|fica|passa|conta|trata|ganha|marca|mostra|indica|fala"
+    ),
+    numbered=(
+        "o|no|do|ao|pelo|na|da|ônibus|autocarro|linha|página|pág|capítulo|artigo|voo|canal|número|nota|grupo|"
+        "tipo|nível|fase|etapa|fórmula|versão|questão|lote|seção|tabela|figura|anexo|volume|(?:no|do|o) dia"
+    ),
+    year_before="em|desde|até|ano|anos|após|"
+    "janeiro|fevereiro|março|abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro",
 )
 
 EUROPEAN = replace(

@@ -116,6 +116,23 @@ SPANISH = Language(
     ),
     time_suffix=r"h(?:rs?|oras?)?",
     feminine_nouns=re.compile(
-        r"(?:\w*(?:dades|dad|ciones|ción)|mujer(?:es)?|vez|veces|noches?|tardes?|partes?|manos?|madres?)\b|(?!\w*(?:emas?|amas?|días?|istas?|mapas?|planetas?|idiomas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?\b(?<!\bla)(?<!\blas)(?<!\bpara)(?<!\buna)(?<!\bcada)(?<!\ba)"
+        r"(?:\w*(?:dades|dad|ciones|ción)|mujer(?:es)?|vez|veces|noches?|tardes?|partes?|manos?|madres?)|(?!\w*(?:emas?|amas?|días?|istas?|mapas?|planetas?|idiomas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?"
     ),
+    uncounted=(
+        "al|de|del|el|la|los|las|lo|le|les|me|te|se|nos|su|sus|mi|mis|tu|tus|un|una|unos|unas|ella|ellas|ellos|"
+        "este|esta|estos|estas|ese|esa|esos|esas|aquel|aquella|aquellas|eso|esto|cada|toda|todas|todo|todos|"
+        "nuestra|nuestras|nuestro|nuestros|muchas|muchos|pocas|pocos|varias|varios|algunas|algunos|que|entre|"
+        "sobre|desde|hasta|sin|con|por|para|tras|según|contra|bajo|ante|en|como|pero|cuando|donde|aunque|porque|"
+        "si|no|ni|ya|aún|también|más|menos|mientras|además|después|antes|entonces|ahora|nunca|luego|muy|es|era|"
+        "eran|fue|fueron|son|está|están|estaba|estaban|será|hay|había|han|ha|he|tiene|tenía|va|iba|puede|podía|"
+        "debe|debía|hace|hacía|dice|quiere|quería|sería|viene|llega|sale|empieza|termina|acaba|trata|dos|tres|"
+        r"seis|\w+(?:ó|aba|aron|ieron|ará|erá|irá)"
+    ),
+    numbered=(
+        "el|al|del|la|autobús|línea|página|pág|capítulo|artículo|vuelo|canal|número|grupo|tipo|nivel|fase|etapa|"
+        "fórmula|versión|pregunta|lote|sección|tabla|figura|anexo|volumen|lección|unidad|ejercicio|paso|"
+        "(?:el|del) día"
+    ),
+    year_before="en|desde|hasta|año|años|tras|"
+    "enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre",
 )

@@ -39,6 +39,26 @@ SPANISH = [
     ),
     ("123 456 789", "ciento veintitrés millones cuatrocientos cincuenta y seis mil setecientos ochenta y nueve"),
     ("912 345 678 €", "novecientos doce millones trescientos cuarenta y cinco mil seiscientos setenta y ocho euros"),
+    ("En 1936 España entró", "En mil novecientos treinta y seis España entró"),
+    ("En 2021 España", "En dos mil veintiuno España"),
+    ("En 2021 muchas personas", "En dos mil veintiuno muchas personas"),
+    ("La Constitución de 1812 estaba", "La Constitución de mil ochocientos doce estaba"),
+    ("más de 1500 personas", "más de mil quinientas personas"),
+    ("31 días", "treinta y un días"),
+    ("21 días y 1 mes", "veintiún días y un mes"),
+    ("31 mil euros", "treinta y un mil euros"),
+    ("21 mil personas", "veintiuna mil personas"),
+    ("200 mil personas", "doscientas mil personas"),
+    ("21 por ciento", "veintiuno por ciento"),
+    ("el 1 de mayo", "el uno de mayo"),
+    ("1 de cada 3", "uno de cada tres"),
+    ("de 1 a 5", "de uno a cinco"),
+    ("el número 1 mundial", "el número uno mundial"),
+    ("El equipo 1 ganó", "El equipo uno ganó"),
+    ("1 millón de euros", "un millón de euros"),
+    ("21 millones", "veintiún millones"),
+    ("1 persona", "una persona"),
+    ("El vuelo 200 salía", "El vuelo doscientos salía"),
 ]
 
 FRENCH = [
@@ -66,6 +86,11 @@ FRENCH = [
     ("52 av. J.-C. et 12 av. Foch", "cinquante-deux avant Jésus-Christ et douze avenue Foch"),
     ("en 476 apr. J.-C.", "en quatre cent soixante-seize après Jésus-Christ."),
     ("31.12.24", "trente et un décembre deux mille vingt-quatre"),
+    ("1 personne et 1 jour", "une personne et un jour"),
+    ("21 heures et 31 minutes", "vingt et une heures et trente et une minutes"),
+    ("21 jours", "vingt et un jours"),
+    ("En 2021 personne", "En deux mille vingt et un personne"),
+    ("22 heures", "vingt-deux heures"),
 ]
 
 GERMAN = [
@@ -117,6 +142,16 @@ GERMAN = [
     ("1500 Menschen", "eintausendfünfhundert Menschen"),
     ("im Sommer 1990 Urlaub", "im Sommer neunzehnhundertneunzig Urlaub"),
     ("Zimmer 1408", "Zimmer eintausendvierhundertacht"),
+    ("1 Million Euro", "eine Million Euro"),
+    ("1 Million €", "eine Million Euro"),
+    ("vor 1 Jahr", "vor einem Jahr"),
+    ("1 Stunde", "eine Stunde"),
+    ("in 1 Stunde", "in einer Stunde"),
+    ("für 1 Tag", "für einen Tag"),
+    ("1 Kind und 1 Person", "ein Kind und eine Person"),
+    ("Kapitel 1 Teil", "Kapitel eins Teil"),
+    ("1 zu 1", "eins zu eins"),
+    ("101 Stunden", "einhunderteins Stunden"),
 ]
 
 ITALIAN = [
@@ -142,4 +177,12 @@ ITALIAN = [
     ("il 3° posto", "il terzo posto"),
     ("+39 333 1234567", "più tre nove, tre tre tre, uno due tre quattro cinque sei sette"),
     ("31.12.24", "trentuno dicembre duemilaventiquattro"),
+    ("1 milione di euro", "un milione di euro"),
+    ("più di 1 ora", "più di un'ora"),
+    ("1 persona e 1 studente", "una persona e uno studente"),
+    ("1 anno e 1 mese", "un anno e un mese"),
+    ("il numero 1 al mondo", "il numero uno al mondo"),
+    ("da 1 a 5", "da uno a cinque"),
+    ("21 persone", "ventuno persone"),
+    ("1 vince", "uno vince"),
 ]

@@ -104,6 +104,23 @@ CASES = [
     ("2 1/2 litros", "dois e um meio litros"),
     ("+5511987654321", "mais cinco cinco um um nove oito sete seis cinco quatro três dois um"),
     ("em 31.12.24", "em trinta e um de dezembro de dois mil e vinte e quatro"),
+    ("Em 2022 Lula venceu", "Em dois mil e vinte e dois Lula venceu"),
+    ("Em 2002 essa lei", "Em dois mil e dois essa lei"),
+    ("Em 2022 novas regras", "Em dois mil e vinte e dois novas regras"),
+    ("A Constituição de 1988 estabelecia", "A Constituição de mil novecentos e oitenta e oito estabelecia"),
+    ("O ônibus 200 passava", "O ônibus duzentos passava"),
+    ("no dia 2 ela saiu", "no dia dois ela saiu"),
+    ("no dia 2 novas regras", "no dia dois novas regras"),
+    ("a página 1 estava", "a página um estava"),
+    ("2 casas", "duas casas"),
+    ("as 2 casas", "as duas casas"),
+    ("200 mulheres", "duzentas mulheres"),
+    ("200 PESSOAS", "duzentas PESSOAS"),
+    ("mais de 1500 casas", "mais de mil e quinhentas casas"),
+    ("um grupo de 1500 mulheres", "um grupo de mil e quinhentas mulheres"),
+    ("por dia 2 mulheres", "por dia duas mulheres"),
+    ("2 milhões de pessoas", "dois milhões de pessoas"),
+    ("21 mil pessoas", "vinte e uma mil pessoas"),
 ]
 
 EUROPEAN = [
