@@ -46,7 +46,7 @@ class JobLoop(Pulling[Claimed]):
     def __init__(
         self, queue: JobQueue, engine: SpeechService, voices: VoiceStore, settings: Settings, metrics: Metrics
     ) -> None:
-        super().__init__(lambda: queue.claim(settings.jobs.lease_s))
+        super().__init__(lambda: queue.claim(settings.jobs.lease_s), queue.release)
         self._queue = queue
         self._engine = engine
         self._voices = voices

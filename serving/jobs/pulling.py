@@ -22,10 +22,14 @@ FAULT_S = 2.0
 
 
 class Pulling(Generic[Work]):
-    """Tasks that go on for ever and take their work from ``claim``, which is called in a thread."""
+    """Tasks that go on for ever and take their work from ``claim``; ``release`` gives back what nobody does.
 
-    def __init__(self, claim: Callable[[], Work | None]) -> None:
+    Both are called in threads.
+    """
+
+    def __init__(self, claim: Callable[[], Work | None], release: Callable[[Work], object]) -> None:
         self._claim = claim
+        self._release = release
         self._looking = asyncio.Lock()
         self._again = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,7 +61,7 @@ class Pulling(Generic[Work]):
             while True:
                 self._again.clear()  # before the look: what is said during it counts
                 try:
-                    work = await asyncio.to_thread(self._claim)
+                    work = await self._look()
                 except KubevoiceError as error:
                     logger.warning("no work can be taken up: %s", error)
                     await asyncio.sleep(FAULT_S)
@@ -67,3 +71,14 @@ class Pulling(Generic[Work]):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_S):
                         await self._again.wait()
+
+    async def _look(self) -> Work | None:
+        """What ``claim`` takes. Its thread goes on where this is cancelled: what it takes then is given back."""
+        look = asyncio.create_task(asyncio.to_thread(self._claim))
+        try:
+            return await asyncio.shield(look)
+        except asyncio.CancelledError:
+            with suppress(KubevoiceError):  # else its lease ends by itself
+                if (work := await look) is not None:
+                    await asyncio.to_thread(self._release, work)
+            raise

@@ -41,7 +41,7 @@ class WebhookLoop(Pulling[Message]):
     """
 
     def __init__(self, queue: WebhookQueue, metrics: Metrics, *, private: bool) -> None:
-        super().__init__(lambda: queue.claim(LEASE_S, self._full))
+        super().__init__(lambda: queue.claim(LEASE_S, self._full), queue.release)
         self._queue = queue
         self._shares = Shares(AT_ONCE)
         self._full = self._shares.full  # a copy: it is read in a thread

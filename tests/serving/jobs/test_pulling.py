@@ -18,6 +18,10 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pulling, name, 0.01)
 
 
+def keep(work: int) -> None:
+    raise AssertionError(f"{work} was given back")
+
+
 async def test_work_is_found_behind_empty_looks_and_a_database_that_is_away() -> None:
     answers: list[int | StorageError | None] = [None, StorageError("away"), None, 7]
 
@@ -27,7 +31,7 @@ async def test_work_is_found_behind_empty_looks_and_a_database_that_is_away() ->
             raise answer
         return answer
 
-    assert await Pulling(claim).next() == 7
+    assert await Pulling(claim, keep).next() == 7
     assert not answers
 
 
@@ -46,7 +50,7 @@ async def test_one_task_looks_at_a_time() -> None:
             looking -= 1
             return next(work)
 
-    loop = Pulling(claim)
+    loop = Pulling(claim, keep)
     assert sorted(await asyncio.gather(*[loop.next() for _ in range(20)])) == list(range(20))
     assert most == 1
 
@@ -54,7 +58,7 @@ async def test_one_task_looks_at_a_time() -> None:
 async def test_who_waits_between_two_looks_may_be_told_to_look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulling, "IDLE_S", 30.0)
     answers: list[int | None] = [None, 7]
-    loop = Pulling(lambda: answers.pop(0))
+    loop = Pulling(lambda: answers.pop(0), keep)
     found = asyncio.create_task(loop.next())
     while len(answers) == 2:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
@@ -62,11 +66,34 @@ async def test_who_waits_between_two_looks_may_be_told_to_look_at_once(monkeypat
     assert await asyncio.wait_for(found, 10) == 7
 
 
+async def test_what_is_taken_while_the_loop_is_closed_is_given_back() -> None:
+    looking, go_on = threading.Event(), threading.Event()
+    given_back: list[int] = []
+
+    def claim() -> int:
+        looking.set()
+        go_on.wait()
+        return 7
+
+    loop = Pulling(claim, given_back.append)
+
+    async def slot() -> None:
+        await loop.next()
+
+    loop.run(slot())
+    await asyncio.to_thread(looking.wait)
+    closing = asyncio.create_task(loop.close())
+    await asyncio.sleep(0.05)
+    go_on.set()
+    await closing
+    assert given_back == [7]
+
+
 async def test_a_part_that_ends_by_a_bug_is_told_and_one_that_is_closed_is_not() -> None:
     async def buggy() -> None:
         raise ZeroDivisionError
 
-    loop: Pulling[int] = Pulling(lambda: None)
+    loop: Pulling[int] = Pulling(lambda: None, keep)
     loop.run(buggy())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
