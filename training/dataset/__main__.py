@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +27,13 @@ from serving.store.dataset_files import (
 from serving.store.volume import Volume
 from training.dataset.specification import specify
 from training.exits import BAD_CONFIGURATION, STOPPED
-from training.xtts.lock import RunLock
+from training.xtts.lock import LockLost, RunLock
 from training.xtts.signals import StopFlag, Stopped
 
 FAILED = 1
 """Another try may go better: the volume was full, or another process took the dataset over."""
+
+TOLD_TO_STOP = "it was told to stop; run it again and it goes on where it was"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -83,11 +85,11 @@ def main(
     try:
         _run(dataset.absolute(), data, fields, settings, flag, every)
     except Stopped:
-        _end(dataset, "stopped", "it was told to stop; run it again and it goes on where it was", STOPPED)
+        _end(TOLD_TO_STOP, STOPPED)
     except (RequestError, ModelFilesError, ConfigurationError) as error:
-        _end(dataset, "failed", error.message, BAD_CONFIGURATION)
+        _end(error.message, BAD_CONFIGURATION)
     except KubevoiceError as error:
-        _end(dataset, "failed", error.message, FAILED)
+        _end(error.message, FAILED)
 
 
 def _run(
@@ -101,13 +103,18 @@ def _run(
     if not directory.is_dir():
         raise NotFound(f"there is no folder {directory}; make it and put recordings in its raw folder", "dataset")
     volume = _volume(directory, data)
-    with RunLock(directory) as lock:
+
+    def check() -> None:
+        lock.check()
+        flag.check()
+
+    with RunLock(directory) as lock, _telling(directory, lock):
         lock.acquire(flag.check)
         spec = specify(directory, fields, settings)
 
         from training.dataset.prepare import prepare
 
-        outcome = prepare(directory, spec, volume, flag.check, lock.check, every)
+        outcome = prepare(directory, spec, volume, check, lock.confirm, every)
     _tell(directory, outcome.report, changed=outcome.changed)
 
 
@@ -119,14 +126,30 @@ def _volume(directory: Path, data: Path | None) -> Volume:
     return Volume(data or directory.parents[2])
 
 
-def _end(directory: Path, state: Any, message: str, code: int) -> None:
-    """Say on standard error and, where that is possible, in status.json why it ended."""
+@contextlib.contextmanager
+def _telling(directory: Path, lock: RunLock) -> Iterator[None]:
+    """Why the block ends goes into status.json, as far as that is possible and ``lock`` is held."""
+    try:
+        yield
+    except Stopped:
+        _write(directory, lock, "stopped", TOLD_TO_STOP)
+        raise
+    except KubevoiceError as error:
+        _write(directory, lock, "failed", error.message)
+        raise
+
+
+def _write(directory: Path, lock: RunLock, state: Any, message: str) -> None:
+    with contextlib.suppress(StorageError, LockLost):
+        lock.confirm()  # otherwise the status is that of another process
+        before = read_dataset_status(directory) or DatasetStatus(state=state)
+        values = before.model_dump(exclude={"state", "error", "updated_at"})
+        write_dataset_status(directory, DatasetStatus(**values, state=state, error=message))
+
+
+def _end(message: str, code: int) -> None:
+    """Say on standard error why it ended."""
     sys.stderr.write(f"error: {message}\n")
-    with contextlib.suppress(StorageError):
-        if directory.is_dir():
-            before = read_dataset_status(directory) or DatasetStatus(state=state)
-            values = before.model_dump(exclude={"state", "error", "updated_at"})
-            write_dataset_status(directory, DatasetStatus(**values, state=state, error=message))
     raise typer.Exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -11,19 +12,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from serving.store.dataset_files import read_dataset, read_dataset_status, write_dataset
+from serving.files import write_atomic
+from serving.store.dataset_files import (
+    DatasetStatus,
+    read_dataset,
+    read_dataset_status,
+    write_dataset,
+    write_dataset_status,
+)
 from serving.store.volume import Volume
 from tests.factories.recordings import CONSENT, a_spec, make_raw, make_volume, write_wav
 from training.dataset.__main__ import app
 from training.dataset.metadata import SAMPLE_RATE, read_metadata
 from training.dataset.prepare import prepare
 from training.exits import BAD_CONFIGURATION, STOPPED
-from training.xtts.lock import RunLock
+from training.xtts.lock import LOCK_FILE, RunLock
 from training.xtts.signals import SIGNALS
 
 CREATE = ("--language", "en", "--consent", CONSENT)
@@ -189,6 +198,45 @@ def test_it_waits_while_another_process_has_the_dataset(
             process.wait(3)
     process.wait()
     assert process.returncode == BAD_CONFIGURATION
+
+
+def test_told_to_stop_while_it_waits_it_leaves_the_status_to_who_has_the_dataset(
+    dataset: Path, command: Callable[..., Result]
+) -> None:
+    create = RunLock._create
+
+    def told(lock: RunLock) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return create(lock)
+
+    with RunLock(dataset) as lock:
+        lock.acquire()
+        write_dataset_status(dataset, DatasetStatus(state="preparing", done=3, total=10))
+        before = read_dataset_status(dataset)
+        with patch.object(RunLock, "_create", told):
+            assert command(dataset, *CREATE).exit_code == STOPPED
+        assert read_dataset_status(dataset) == before
+        lock.confirm()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_who_lost_the_dataset_ends_and_writes_nothing_more_to_it(
+    dataset: Path, start: Callable[..., subprocess.Popen[str]], *, stopped: bool
+) -> None:
+    add_hum(dataset, 300)
+    process = start(dataset, *CREATE)
+    wait_for_clips(dataset, process, 1)
+    write_atomic(dataset / LOCK_FILE, b'{"owner": "another"}')
+    if stopped:
+        process.terminate()
+    _, told = process.communicate()
+    lost = "no longer this process's" in told
+    assert lost or stopped
+    assert process.returncode == (1 if lost else STOPPED), told
+    status = read_dataset_status(dataset)
+    assert status is not None
+    assert (status.state, status.error) == ("preparing", None)
+    assert not (dataset / "metadata.csv").exists()
 
 
 def test_a_folder_outside_a_volume_needs_the_volume_named(tmp_path: Path, command: Callable[..., Result]) -> None:
