@@ -44,22 +44,27 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("give the directory of a run")
     directory: Path = options.run
     lock = RunLock(directory)
+    with contextlib.ExitStack() as ending:
+        ending.callback(lock.release)
+        return _run(directory, options.nproc, stop, lock, ending)
+
+
+def _run(directory: Path, processes: int | None, stop: StopFlag, lock: RunLock, ending: contextlib.ExitStack) -> int:
+    """The exit code of the run, which has been told in status.json; other ranks hear of it by ``ending``."""
     try:
         settings = load_settings()
         configure_logging(settings.log, ("serving", "training"))
         if "WORLD_SIZE" not in os.environ:
-            nodes = nodes_from(os.environ, options.nproc, _gpus(settings, options.nproc, os.environ))
+            nodes = nodes_from(os.environ, processes, _gpus(settings, processes, os.environ))
             if nodes.world > 1:
                 return launch([sys.executable, "-m", "training.xtts", str(directory)], nodes, stop)
-        _train(directory, settings, stop, lock)
+        _train(directory, settings, stop, lock, ending)
     except Stopped:
         log.info("stopped; the same command goes on from here")
         _tell(directory, lock, "stopped", None)
         return STOPPED
     except Exception as error:  # noqa: BLE001 - whatever it is has its exit code and its sentence
         return _failed(error, directory, lock)
-    finally:
-        lock.release()
     return 0
 
 
@@ -83,7 +88,7 @@ def _failed(error: Exception, directory: Path, lock: RunLock) -> int:
     return FAILED
 
 
-def _train(directory: Path, settings: Settings, stop: StopFlag, lock: RunLock) -> None:
+def _train(directory: Path, settings: Settings, stop: StopFlag, lock: RunLock, ending: contextlib.ExitStack) -> None:
     from training.xtts.run import open_run
 
     run = open_run(directory, os.environ)
@@ -103,10 +108,8 @@ def _train(directory: Path, settings: Settings, stop: StopFlag, lock: RunLock) -
         if run.settings.precision != "float32":
             torch.set_float32_matmul_precision("high")
     group = join(device.type)
-    try:
-        train(run, group, device, stop, lock)
-    finally:
-        group.leave()
+    ending.callback(group.leave)  # once it is told why: rank 0 then ends for want of the others and gives the run back
+    train(run, group, device, stop, lock)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -155,8 +158,7 @@ def _tell(directory: Path, lock: RunLock, state: str, error: str | None, *, last
 
     Any rank may: the one that failed knows why. One that only lost its connection does not have the ``last_word``.
     """
-    leads = os.environ.get("RANK", "0") == "0"
-    if not directory.is_dir() or (leads and not lock.held and lock.path.exists()):
+    if not directory.is_dir() or not lock.may_write():
         return
     now = datetime.now(UTC)
     before = read_status(directory) or RunStatus(state="preparing", started_at=now, updated_at=now)

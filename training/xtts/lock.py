@@ -45,6 +45,7 @@ class RunLock:
         self.path = directory / LOCK_FILE
         self.period_s = period_s
         self.owner = secrets.token_hex(8)
+        self._leader: str | None = None
         self._stop = threading.Event()
         self._lost: str | None = None
         self._touched = 0.0
@@ -54,10 +55,10 @@ class RunLock:
     def stale_s(self) -> float:
         return self.period_s * PERIODS_TO_STALE
 
-    def acquire(self, check: Callable[[], None] = lambda: None) -> None:
+    def acquire(self, check: Callable[[], None] = lambda: None) -> str:
         """Wait until the run is free, or its holder has been silent for long; ``check`` may raise to give up waiting.
 
-        Raises StorageError.
+        Returns what ``follow`` takes. Raises StorageError.
         """
         seen, since, reminded = None, time.monotonic(), 0.0
         while not self._create():
@@ -74,14 +75,30 @@ class RunLock:
                 reminded = now
                 log.info("another process has this run (%s); waiting until it ends", _describe(state))
             time.sleep(min(self.period_s / 4, 1.0))
+        self._leader = self.owner
         self._touched = time.monotonic()
         self._thread = threading.Thread(target=self._beat, name="run.lock", daemon=True)
         self._thread.start()
+        return self.owner
+
+    def follow(self, leader: str) -> None:
+        """This process is of the run that ``leader`` has: another rank, which holds and releases nothing itself."""
+        self._leader = leader
 
     @property
     def held(self) -> bool:
         """True from ``acquire`` on, until it is lost or released."""
         return self._thread is not None and self._lost is None
+
+    def may_write(self) -> bool:
+        """By a look at the file: the run is this process's or its leader's, or nobody's and never was theirs."""
+        try:
+            state = self._read()
+        except OSError:
+            return False
+        if state is None or self._leader is None:
+            return state is None and self._leader is None
+        return self._lost is None and state[0].get("owner") == self._leader
 
     def confirm(self) -> None:
         """``check``, by a look at the file; for what must not happen twice."""

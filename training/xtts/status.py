@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ PERIOD_S = 15.0
 
 
 class Status:
-    """The status of the run in ``directory``, rewritten by every ``tell``; a resumed run goes on from the last."""
+    """The status of the run in ``directory``, rewritten by every ``tell``; a resumed run goes on from the last.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    ``own`` raises if the run is another process's by now.
+    """
+
+    def __init__(self, directory: Path, own: Callable[[], None] = lambda: None) -> None:
+        self._directory, self._own = directory, own
         self._told_at = -math.inf
         now = datetime.now(UTC)
         before = read_status(directory)
@@ -25,7 +29,8 @@ class Status:
         self.now = before.model_copy(update={"state": "preparing", "error": None, "export": None}) if before else fresh
 
     def tell(self, **fields: Any) -> None:
-        """Change ``fields`` of the status and write it; raises StorageError."""
+        """Change ``fields`` of the status and write it; raises StorageError and what ``own`` raises."""
+        self._own()
         self.now = RunStatus.model_validate({**self.now.model_dump(), **fields, "updated_at": datetime.now(UTC)})
         write_status(self._directory, self.now)
         self._told_at = time.monotonic()

@@ -38,8 +38,8 @@ def train(run: Run, group: Group, device: torch.device, stop: StopFlag, lock: Ru
     with ExitStack() as stack:
         display = Display(visible=group.leads)
         stack.callback(display.close)
-        group.lead(lambda: lock.acquire(stop.check))
-        status = Status(run.directory) if group.leads else None
+        lock.follow(group.lead(lambda: lock.acquire(stop.check)))
+        status = Status(run.directory, lock.check) if group.leads else None
         if status is not None:
             status.tell(epochs=run.settings.epochs, device=str(device))
         dataset = read_dataset(run.dataset)

@@ -66,6 +66,21 @@ def test_who_lost_the_run_says_nothing_in_it(run: Path) -> None:
     assert outcome(run) == ("preparing", None)
 
 
+@pytest.mark.parametrize("error", [Stopped(), StorageError("full"), RuntimeError("a bug"), LockLost("another has it")])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_lost_the_run_says_nothing_whatever_it_ends_with(run: Path, error: Exception, *, leaves: bool) -> None:
+    """Another process has it, or had it and is done."""
+
+    def taken_over(*_: object) -> None:
+        lock = run / "run.lock"
+        lock.unlink() if leaves else lock.write_text('{"owner": "another"}')
+        raise error
+
+    with patch.object(trainer, "prepare", taken_over):
+        run_here(run)
+    assert outcome(run) == ("preparing", None)
+
+
 def test_a_bad_field_is_named(run: Path) -> None:
     spec = json.loads((run / "run.json").read_text())
     spec["settings"]["batch_size"] = 0

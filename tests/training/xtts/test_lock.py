@@ -144,6 +144,25 @@ def test_a_lock_that_was_deleted_is_lost(tmp_path: Path) -> None:
             lock.confirm()
 
 
+def test_the_ranks_of_a_run_may_write_to_it_while_their_leader_has_it(tmp_path: Path) -> None:
+    other = RunLock(tmp_path)
+    assert other.may_write()  # nobody has it
+    leader = silent(tmp_path)
+    rank = RunLock(tmp_path)
+    assert not rank.may_write()
+    rank.follow(leader.owner)
+    assert rank.may_write()
+    assert leader.may_write()
+    rank.release()
+    leader.confirm()
+    with RunLock(tmp_path, period_s=QUICK) as second:
+        second.acquire()
+        assert second.may_write()
+        assert not any(lock.may_write() for lock in (leader, rank, other))
+    assert not any(lock.may_write() for lock in (leader, rank))  # nobody has it, but somebody had
+    leader.release()
+
+
 def test_a_volume_that_does_not_answer_costs_the_run_before_another_may_take_it(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     directory.mkdir()

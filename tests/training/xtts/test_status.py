@@ -8,6 +8,7 @@ import pytest
 
 from serving.store.training_files import read_status
 from training.xtts import status as status_file
+from training.xtts.lock import LockLost
 from training.xtts.status import Status
 
 
@@ -20,6 +21,15 @@ def test_a_later_start_knows_when_the_first_was_and_forgets_its_error(tmp_path: 
     assert (status.state, status.error, status.val_loss, status.device) == ("preparing", None, 3.5, "cpu")
     assert status.started_at == first.now.started_at
     assert status.updated_at > first.now.updated_at
+
+
+def test_who_has_lost_the_run_tells_nothing(tmp_path: Path) -> None:
+    def own() -> None:
+        raise LockLost("another has it")
+
+    with pytest.raises(LockLost):
+        Status(tmp_path, own).tell(step=1)
+    assert read_status(tmp_path) is None
 
 
 def test_slow_steps_are_told_as_they_come_and_fast_ones_only_now_and_then(

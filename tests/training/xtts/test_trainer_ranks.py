@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,12 +14,14 @@ from unittest.mock import patch
 
 import pytest
 
+from serving.files import write_atomic
 from serving.store.training_files import read_status
 from tests.factories.training_run import make_run, newest, run_here, start, told_to_stop_at
 from tests.training.xtts.whole_runs import assert_close, metrics, wait_until
 from training.exits import OUT_OF_GPU_MEMORY, STOPPED
 from training.xtts.checkpoints import Checkpoints
 from training.xtts.launcher import Nodes, launch
+from training.xtts.lock import LOCK_FILE
 from training.xtts.signals import StopFlag
 
 pytestmark = pytest.mark.xdist_group("training runs")
@@ -120,6 +123,25 @@ sys.exit(command.main(sys.argv[1:]))
     assert status is not None
     assert status.state == "failed"
     assert "micro_batch_size lower" in (status.error or "")
+
+
+def test_no_rank_writes_to_a_run_that_another_process_has_taken_over(tmp_path: Path) -> None:
+    """Rank 0 sees it and ends; the other one only loses its connection."""
+    directory = make_run(tmp_path, epochs=200, save_every_minutes=0.01)
+    process = start(directory, "--nproc", "2")
+    try:
+        wait_until(lambda: (directory / "metrics.jsonl").exists() and len(metrics(directory)) >= 2)
+        write_atomic(directory / LOCK_FILE, b'{"owner": "another"}')
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 1, output
+    assert "no longer this process's" in output
+    assert "training failed" in output
+    status = read_status(directory)
+    assert status is not None
+    assert (status.state in {"training", "evaluating"}, status.error) == (True, None)
+    assert json.loads((directory / LOCK_FILE).read_text()) == {"owner": "another"}
 
 
 def test_two_ranks_that_are_killed_go_on_as_one(finished: Path, tmp_path: Path) -> None:
