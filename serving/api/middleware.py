@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.context import Context
+from serving.api.elevenlabs import PREFIX
 from serving.api.errors import domain_error, unexpected_error
 from serving.engines.pronunciation import MOST_OF_REQUEST, MOST_OF_VOICE
 from serving.errors import BodyTimeout, InvalidRequest, PayloadTooLarge, TryLater, Unavailable
@@ -59,11 +60,27 @@ REFUSED = "kubevoice.refused"
 SPEAKING = ("/v1/audio/speech", "/elevenlabs/v1/text-to-speech/")
 """Where the paths begin whose POST waits for a speech replica."""
 
+OF_A_VOICE = re.compile(r"(/elevenlabs/v1/text-to-speech/)[^/]+(/stream)?")
+
 
 def speaks(scope: Scope) -> bool:
     """Whether an HTTP request asks for speech."""
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return scope["method"] == "POST" and path.startswith(SPEAKING)
+    return scope["method"] == "POST" and _path(scope).startswith(SPEAKING)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that took a request; of one for speech also where it was refused before."""
+    path = _path(scope)
+    if route := scope.get("route"):  # FastAPI's knows nothing of the prefix that its router is under
+        prefixed = path.startswith(f"{PREFIX}/") and not route.path.startswith(f"{PREFIX}/")
+        return f"{PREFIX}{route.path}" if prefixed else str(route.path)
+    if scope["method"] == "POST" and (found := OF_A_VOICE.fullmatch(path)):
+        return f"{found[1]}{{voice_id}}{found[2] or ''}"
+    return path if scope["method"] == "POST" and path == "/v1/audio/speech" else "unmatched"
+
+
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +183,7 @@ class RequestLog:
             await response(exchange.scope, exchange.receive, exchange.send)
 
     def _record(self, exchange: _Exchange) -> None:
-        route = getattr(exchange.scope.get("route"), "path", "unmatched")
+        route = route_of(exchange.scope)
         method = exchange.scope["method"]
         label = method if method in METHODS else "other"
         status = CLIENT_CLOSED if exchange.left else exchange.status

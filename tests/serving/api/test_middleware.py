@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from serving.api import build_app
 from serving.api.context import Context
 from serving.api.guard import Guard
+from serving.api.middleware import SPEAKING
 from serving.errors import Overloaded
 from serving.logs import JsonFormatter
 from serving.metrics import LocalMetrics
@@ -293,3 +296,31 @@ def test_requests_turned_away_at_once_share_a_log_line_that_counts_them(
     assert len(lines) < 20
     assert 1 <= sum(int(str(line["turned_away"])) for line in lines) <= 20
     assert 'kubevoice_refusals_total{reason="overloaded"} 20.0' in metrics_text
+
+
+def test_a_request_turned_away_is_counted_under_the_route_that_would_have_taken_it(
+    store: VoiceStore, settings: Settings
+) -> None:
+    engine, metrics = ScriptedSpeech(chunk()), LocalMetrics()
+    application = build_app(engine, store, settings, metrics)
+    paths = [path for path in application.openapi()["paths"] if path.startswith(SPEAKING)]
+    asked = [path.format(voice_id=voice) for path in paths for voice in ("one", "two")]
+    asked += ["/v1/audio/speech/invented", "/elevenlabs/v1/text-to-speech/one/invented"]
+    with TestClient(application) as client:
+        taken = routes_asked(client, asked)
+        engine.refused = Overloaded("the queue is full", 7)
+        assert len(paths) == 3
+        assert routes_asked(client, asked) == taken == {**dict.fromkeys(paths, 2.0), "unmatched": 2.0}
+
+
+def routes_asked(client: TestClient, paths: list[str]) -> dict[str, float]:
+    """By how many each route's count of POSTs grows when every path is asked once, with a body that is refused."""
+    counts: list[dict[str, float]] = []
+    for ask in (paths, []):
+        counts.append(defaultdict(float))
+        for line in client.get("/metrics").text.splitlines():
+            if found := re.match(r'kubevoice_requests_total{method="POST",route="([^"]+)",status="4\d\d"} (.+)', line):
+                counts[-1][found[1]] += float(found[2])
+        for path in ask:
+            client.post(path, json={})
+    return {route: grown for route in counts[1] if (grown := counts[1][route] - counts[0][route])}
