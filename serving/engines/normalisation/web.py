@@ -14,6 +14,7 @@ _URL = re.compile(
     r"(?:/[\w./%-]{0,200}[\w/])?(?![\w@])",
     re.IGNORECASE,
 )
+_YEAR = re.compile(r"(?:19|20)\d\d")
 _PART = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
 
 
@@ -31,10 +32,16 @@ def web(language: Language) -> Callable[[str], str]:
         "%": language.percent,
     }
 
+    def word(part: str) -> str:
+        if part.isdecimal() and part.isascii():
+            # In words at once: beside the words of signs, later passes would take "1 dot" for a counted noun.
+            return language.year_words(part) if _YEAR.fullmatch(part) else language.read(part)
+        return "W W W" if part.lower() == "www" else said.get(part, part)
+
     def dictate(match: re.Match[str]) -> str:
         address = re.sub(r"^https?://", "", match[0], flags=re.IGNORECASE).rstrip("/")
         parts = _PART.findall(address)
-        return " ".join("W W W" if part.lower() == "www" else said.get(part, part) for part in parts)
+        return " ".join(word(part) for part in parts)
 
     def apply(text: str) -> str:
         if "@" in text:

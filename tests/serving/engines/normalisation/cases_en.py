@@ -128,6 +128,7 @@ CASES = [
     ("1 (800) 555-1234", "one, eight zero zero, five five five, one two three four"),
     ("+5 and +500", "plus five and plus five hundred"),
     ("31.12.24", "thirty-one dot twelve dot twenty-four"),
+    ("example.com/v1/2026", "example dot com slash v one slash twenty twenty-six"),
 ]
 
 BRITISH = [

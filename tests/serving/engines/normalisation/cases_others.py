@@ -152,6 +152,7 @@ GERMAN = [
     ("Kapitel 1 Teil", "Kapitel eins Teil"),
     ("1 zu 1", "eins zu eins"),
     ("101 Stunden", "einhunderteins Stunden"),
+    ("example.com/1.1", "example Punkt com Schrägstrich eins Punkt eins"),
 ]
 
 ITALIAN = [
@@ -185,4 +186,5 @@ ITALIAN = [
     ("da 1 a 5", "da uno a cinque"),
     ("21 persone", "ventuno persone"),
     ("1 vince", "uno vince"),
+    ("example.com/v1/audio", "example punto com barra v uno barra audio"),
 ]
