@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 WHERE = 'namespace="speech", ray_io_cluster="voices-abcde"'
 APP = f'{WHERE}, application="kubevoice", deployment="Xtts"'
-SPEECH = f'{WHERE}, route="/v1/audio/speech"'
+SPEECH = "/v1/audio/speech"
+ELEVENLABS = "/elevenlabs/v1/text-to-speech/{voice_id}/stream"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def starts(milliseconds: str) -> dict[str, str]:
     }
 
 
-def requests(code: str, values: str) -> dict[str, str]:
-    return {f'ray_kubevoice_requests_total{{{SPEECH}, method="POST", status="{code}"}}': values}
+def requests(code: str, values: str, route: str = SPEECH) -> dict[str, str]:
+    return {f'ray_kubevoice_requests_total{{{WHERE}, route="{route}", method="POST", status="{code}"}}': values}
 
 
 def refusals(reason: str, values: str) -> dict[str, str]:
@@ -82,14 +83,14 @@ def volume(free: str, size: str = "100e9x500") -> dict[str, str]:
     return {f"ray_kubevoice_volume_free_bytes{{{WHERE}}}": free, f"ray_kubevoice_volume_size_bytes{{{WHERE}}}": size}
 
 
-def job(failed: str, *, container: str = "training", namespace: str = "speech") -> dict[str, str]:
+def job(failed: str, *, container: str = "training", namespace: str = "speech", pod: str = "1x200") -> dict[str, str]:
     """A Job with one pod, as kube-state-metrics tells, beside a release in the namespace `speech`."""
     of_pod = f'namespace="{namespace}", pod="anna-7-x2k"'
     return {
         f'kube_job_failed{{namespace="{namespace}", job_name="anna-7", condition="true"}}': failed,
         f'kube_job_failed{{namespace="{namespace}", job_name="anna-7", condition="false"}}': "0x200",
-        f'kube_pod_owner{{{of_pod}, owner_kind="Job", owner_name="anna-7"}}': "1x200",
-        f'kube_pod_container_info{{{of_pod}, container="{container}", image="kubevoice:1"}}': "1x200",
+        f'kube_pod_owner{{{of_pod}, owner_kind="Job", owner_name="anna-7"}}': pod,
+        f'kube_pod_container_info{{{of_pod}, container="{container}", image="kubevoice:1"}}': pod,
         **volume("50e9x200"),
     }
 
@@ -146,3 +147,40 @@ QUIET = {
     "KubevoiceVolumeFilling": Case(volume("90e9-20e6x500"), 480),  # falls as fast, with much left
     "KubevoiceVolumeFull": Case(volume("5e9x500"), 10),
 }
+
+MORE_FIRES = {
+    "refusals of those who speak ElevenLabs' API only": (
+        "KubevoiceRefusals",
+        Case(refusals("overloaded", "0+5x60") | requests("200", "0+60x60", ELEVENLABS), 30),
+    ),
+    "a server that turns all away": (
+        "KubevoiceRefusals",
+        Case(refusals("overloaded", "0+60x60") | requests("429", "0+60x60", ELEVENLABS), 30),
+    ),
+    "errors of ElevenLabs' API": (
+        "KubevoiceServerErrors",
+        Case(requests("500", "0+2x60", ELEVENLABS) | requests("200", "0+60x60", ELEVENLABS), 30),
+    ),
+    "a run that took too long, whose pods Kubernetes deletes": (
+        "KubevoiceTrainingFailed",
+        Case(job("0x10 1x190", pod="1x9 stale"), 15),
+    ),
+}
+"""What else makes an alert fire, by its name."""
+
+MORE_QUIET = {
+    "one in sixty is refused, and hardly anybody speaks OpenAI's API": (
+        "KubevoiceRefusals",
+        Case(refusals("overloaded", "0+1x60") | requests("200", "0+60x60", ELEVENLABS) | requests("200", "0+1x60"), 30),
+    ),
+    "one in sixty is turned away": (
+        "KubevoiceRefusals",
+        Case(
+            refusals("overloaded", "0+1x60")
+            | requests("429", "0+1x60", ELEVENLABS)
+            | requests("200", "0+59x60", ELEVENLABS),
+            30,
+        ),
+    ),
+}
+"""What else must not."""

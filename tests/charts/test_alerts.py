@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.alert_cases import FIRES, QUIET, Case
+from tests.charts.alert_cases import FIRES, MORE_FIRES, MORE_QUIET, QUIET, Case
 from tests.charts.rendering import CHART, one, render
 
 RUNBOOKS = CHART.parents[1] / "docs" / "runbooks"
@@ -67,6 +67,22 @@ def test_it_fires_when_it_should(alert: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("alert", sorted(RULES))
 def test_it_does_not_fire_when_it_should_not(alert: str, tmp_path: Path) -> None:
     verdict = ask(QUIET[alert], alert, False, tmp_path)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", MORE_FIRES)
+def test_it_fires_for_what_else_is_as_bad(name: str, tmp_path: Path) -> None:
+    alert, case = MORE_FIRES[name]
+    verdict = ask(case, alert, True, tmp_path)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", MORE_QUIET)
+def test_it_does_not_fire_for_what_only_looks_bad(name: str, tmp_path: Path) -> None:
+    alert, case = MORE_QUIET[name]
+    verdict = ask(case, alert, False, tmp_path)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
