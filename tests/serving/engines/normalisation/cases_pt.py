@@ -121,6 +121,7 @@ CASES = [
     ("por dia 2 mulheres", "por dia duas mulheres"),
     ("2 milhões de pessoas", "dois milhões de pessoas"),
     ("21 mil pessoas", "vinte e uma mil pessoas"),
+    ("duas mil pessoas", "duas mil pessoas"),
 ]
 
 EUROPEAN = [
