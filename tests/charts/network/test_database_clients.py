@@ -18,6 +18,15 @@ def test_a_database_of_yours_is_reached_on_its_usual_port() -> None:
     assert rule({}) == {"ports": [{"port": 5432}]}
 
 
+def test_the_port_of_a_url_in_a_secret_is_named() -> None:
+    assert rule({"postgresql": {"existingSecret": {"port": 6432}}})["ports"] == [{"port": 6432}]
+
+
+def test_the_bundled_one_has_a_port_of_its_own() -> None:
+    values = {"postgresql": {"existingSecret": {"name": "", "port": 6432}, "bundled": {"enabled": True}}}
+    assert rule(values)["ports"] == [{"port": 5432}]
+
+
 @pytest.mark.parametrize(
     ("url", "port"),
     [
