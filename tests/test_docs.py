@@ -49,3 +49,12 @@ def headings(page: Path) -> set[str]:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_needs_the_database_is_run_in_a_pod_that_reaches_it(page: Path) -> None:
+    """The chart's network policies let the pods of the API there, and no others."""
+    text = page.read_text()
+    for command in re.findall(r"kubectl\b.*\bexec\b.* -- kubevoice .*", text):
+        assert '"$POD" -c ray-worker' in command
+        assert re.search(r"^POD=.*kubevoice\.io/group=api ", text, re.MULTILINE), command
