@@ -21,6 +21,12 @@ SHORTEST_S, SHORTEST_S_PER_CHAR = 0.2, 0.02
 LONGEST_S, LONGEST_S_PER_CHAR = 3.0, 0.5
 """Bounds of what can be speech of a text; people take 0.05 s per character, and 0.3 s of Chinese."""
 
+PAUSE_S = 1.0
+"""Between two questions whether a server is ready."""
+
+CONNECT_S = 10.0
+"""The most for one connection, so that a server whose address has just come is asked anew."""
+
 SILENT_PEAK = 0.01
 WAV_HEADER_BYTES = 44
 SHOWN_CHARS = 300
@@ -35,7 +41,7 @@ def check(
     text: Annotated[str, typer.Option(help="What it has to say.")] = TEXT,
     voice: Annotated[str, typer.Option(help="A voice's name or id, or a preset.")] = "default",
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds for everything; a server scaled to zero has to start first.")
+        float, typer.Option(min=1, help="Seconds for everything; a server that starts is waited for.")
     ] = 60.0,
     key_file: Annotated[
         Path | None,
@@ -46,16 +52,15 @@ def check(
 ) -> None:
     """Have a running server say a sentence and listen to it; exit code 1 if it cannot or what comes is not speech.
 
-    The proxy variables are honoured.
+    One that is not there or not ready yet is waited for. The proxy variables are honoured.
     """
     import httpx2
 
     deadline = time.monotonic() + timeout
     headers = {} if key_file is None else {"Authorization": f"Bearer {_key(key_file)}"}
     with httpx2.Client(base_url=url, timeout=timeout, headers=headers) as client, _explained(url, timeout):
-        ready = client.get("/readyz")
-        if ready.status_code != 200:
-            raise Unavailable(f"{url} is not ready: {_message(ready)}")
+        _await_ready(client, url, timeout, deadline)
+        client.timeout = _left(deadline)
         began = time.perf_counter()
         body = {"model": "auto", "input": text, "voice": voice, "response_format": "wav"}
         with client.stream("POST", "/v1/audio/speech", json=body) as answer:
@@ -75,6 +80,33 @@ def check(
         f"{model} on engine {engine}: first byte after {first:.2f} s, {seconds:.2f} s of audio, "
         f"real-time factor {took / seconds:.3f}"
     )
+
+
+def _await_ready(client: httpx2.Client, url: str, timeout: float, deadline: float) -> None:
+    """Return once the server is ready, having said what was waited for; raises the last reason at the ``deadline``."""
+    import httpx2
+
+    told = ""
+    while True:
+        left = _left(deadline)
+        try:
+            with _explained(url, timeout):
+                answer = client.get("/readyz", timeout=httpx2.Timeout(left, connect=min(left, CONNECT_S)))
+            if answer.status_code == 200:
+                return
+            raise Unavailable(f"{url} is not ready: {_message(answer)}")
+        except Unavailable as error:
+            if time.monotonic() + PAUSE_S > deadline:
+                raise
+            if error.message != told:
+                typer.echo(f"waiting: {error.message}", err=True)
+            told = error.message
+        time.sleep(PAUSE_S)
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then, and a moment to say that it has come."""
+    return max(deadline - time.monotonic(), 0.1)
 
 
 def _key(file: Path) -> str:
@@ -129,6 +161,8 @@ def _explained(url: str, timeout: float) -> Iterator[None]:
         yield
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
         raise InvalidRequest(f"{url!r} is not an address; write it as http://host:port", "url") from None
+    except httpx2.ConnectTimeout:
+        raise Unavailable(f"cannot connect to {url}: nothing answers there") from None
     except httpx2.TimeoutException:
         raise Unavailable(f"{url} did not answer within {timeout:g} s; allow more with --timeout") from None
     except httpx2.ConnectError as error:

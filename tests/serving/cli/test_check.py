@@ -29,7 +29,9 @@ def check(*arguments: str) -> Result:
 
 
 @contextmanager
-def serving(answer: Callable[[str, dict[str, object]], Answer], keys: list[str | None] | None = None) -> Iterator[str]:
+def serving(
+    answer: Callable[[str, dict[str, object]], Answer], keys: list[str | None] | None = None, port: int = 0
+) -> Iterator[str]:
     """A server whose answers are a function of the path and the JSON body; its URL. ``keys`` gets what it is sent."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,7 +52,7 @@ def serving(answer: Callable[[str, dict[str, object]], Answer], keys: list[str |
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -128,7 +130,7 @@ SILENCE = wav_header(24000) + bytes(2 * 60_000)
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_sentence_and_exit_code_1(ready: Answer, speech: Answer, sentence: str) -> None:
-    result = speaking(ready, speech)
+    result = speaking(ready, speech, "--timeout", "1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"error: {sentence}\n"
 
@@ -136,9 +138,52 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_1(ready: Answer, speech: An
 def test_a_server_that_is_not_there_is_named() -> None:
     with serving(lambda *_: READY) as url:
         pass
-    result = check(url)
+    result = check(url, "--timeout", "1")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: cannot connect to {url}: ")
+
+
+def test_a_server_that_starts_is_waited_for_and_it_is_said_what_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.cli.check.PAUSE_S", 0.05)
+    loading, scaling = (503, error("the model is loading")), (502, b"no healthy upstream")
+    answers = iter([scaling, loading, loading, READY])
+    with serving(lambda path, _: next(answers) if path == "/readyz" else (200, SPEECH)) as url:
+        result = check(url)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.replace(url, "URL").splitlines() == [
+        "waiting: URL is not ready: HTTP 502: no healthy upstream",
+        "waiting: URL is not ready: the model is loading",
+    ]
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.cli.check.PAUSE_S", 0.05)
+    with serving(lambda *_: READY) as url:
+        pass
+    done = threading.Event()
+
+    def come_late() -> None:
+        time.sleep(0.3)
+        with serving(lambda path, _: READY if path == "/readyz" else (200, SPEECH), port=int(url.rsplit(":")[-1])):
+            done.wait(30)
+
+    server = threading.Thread(target=come_late)
+    server.start()
+    result = check(url)
+    done.set()
+    server.join()
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith(f"waiting: cannot connect to {url}: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_server_that_is_never_ready_is_given_up_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.cli.check.PAUSE_S", 0.05)
+    began = time.monotonic()
+    result = speaking((503, error("the model is loading")), READY, "--timeout", "1")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "error: URL is not ready: the model is loading"
+    assert 0.9 < time.monotonic() - began < 20
 
 
 def test_a_server_that_hangs_is_given_up() -> None:
