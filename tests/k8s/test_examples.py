@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.charts.rendering import merged, one, profile, render
+from tests.charts.rendering import CHART, merged, one, profile, render
 
 K8S = Path(__file__).parents[2] / "k8s"
 KUBERNETES = "1.34"
@@ -111,6 +111,20 @@ def test_flux_renders_the_chart_with_the_values_it_is_given() -> None:
     assert release["chart"]["spec"]["valuesFiles"][-1].endswith("values-gpu.yaml")
     objects = render(merged(profile("gpu"), release["values"]), minimal=False)
     one(objects, "RayService")
+
+
+def test_flux_waits_until_the_release_can_speak_and_has_a_key_for_it() -> None:
+    """What fails the test is rolled back: a pod that still starts, or a key that it did not send, must not."""
+    release = document("gitops/flux.yaml", "HelmRelease")["spec"]
+    objects = render(merged(profile("gpu"), release["values"]), minimal=False)
+    args = next(found for found in objects if found["kind"] == "Pod")["spec"]["containers"][0]["args"]
+    waits_s = int(args[args.index("--timeout") + 1])
+    assert (
+        yaml.safe_load((CHART / "values.yaml").read_text())["lifecycle"]["startupSeconds"]
+        <= waits_s
+        < 60 * int(release["timeout"].removesuffix("m"))
+    )
+    assert "--key-file" in args
 
 
 def test_the_kind_script_is_valid_shell_and_names_files_that_exist() -> None:

@@ -33,6 +33,11 @@ def test_it_speaks_the_text_of_the_values_to_the_service() -> None:
     assert words == ["kubevoice", "check", f"http://{service}:8000", "--timeout", "240", "--text", text]
 
 
+def test_it_waits_as_long_as_the_values_say() -> None:
+    words = arguments({"tests": {"timeoutSeconds": 1800}})
+    assert words[words.index("--timeout") + 1] == "1800"
+
+
 def test_it_speaks_with_the_key_of_a_secret_once_keys_are_asked_for() -> None:
     pod = one(made_by(TEMPLATE, WITH_KEY), "Pod")["spec"]
     (container,) = pod["containers"]
