@@ -109,9 +109,15 @@ class Counters:
         return await self._answer(lambda: self._limiter.hit(window, counter.key, cost=cost), otherwise=True)
 
     async def add(self, counter: Counter, amount: int) -> None:
-        """Count ``amount`` whatever is there; a negative one gives back."""
+        """Count ``amount`` whatever is there."""
         window = _Window(NO_LIMIT, counter.seconds)
         await self._answer(lambda: self._limiter.hit(window, counter.key, cost=amount), otherwise=True)
+
+    async def give_back(self, counter: Counter, amount: int) -> None:
+        """Count ``amount`` less, as far as this window has it: what was counted in the one before fades by itself."""
+        used = await self.used(counter)
+        if (less := min(amount, used.current)) > 0:
+            await self.add(counter, -less)
 
     async def used(self, counter: Counter) -> Used:
         async def ask() -> Used:

@@ -98,7 +98,7 @@ class Quotas:
             if not await self._counters.hit(quota.counter, quota.limit, cost):
                 used = await self._counters.used(quota.counter)
                 for other, amount in paid:
-                    await self._counters.add(other.counter, -amount)
+                    await self._counters.give_back(other.counter, amount)
                 raise _exceeded(quota, used.wait_s(quota.limit - cost), max(0, quota.limit - used.count))
             paid.append((quota, cost))
 
@@ -106,6 +106,11 @@ class Quotas:
         """Count ``amount`` in ``quotas`` without waiting for it: the end of a stream must not hang on Redis."""
         for quota in quotas:
             self._begin(self._counters.add(quota.counter, amount))
+
+    def give_back_later(self, quotas: Sequence[Quota], amount: int) -> None:
+        """Count ``amount`` less in ``quotas``, without waiting for it."""
+        for quota in quotas:
+            self._begin(self._counters.give_back(quota.counter, amount))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -147,12 +152,12 @@ class Charge:
 
     def give_back(self) -> None:
         """Its characters, for a request that failed before its first byte; it stays counted as a request."""
-        self._owner.later(self._of("characters"), -self._characters)
+        self._owner.give_back_later(self._of("characters"), self._characters)
         self._characters = 0
 
     def undo(self) -> None:
         """All of it, for a request that was sent twice at once and is charged by its twin."""
-        self._owner.later(self._of("requests"), -self._requests)
+        self._owner.give_back_later(self._of("requests"), self._requests)
         self._requests = 0
         self.give_back()
 

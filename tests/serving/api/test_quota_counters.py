@@ -60,8 +60,29 @@ async def test_of_large_costs_each_passes_whole_or_not_at_all(counters: Open, re
 async def test_what_is_given_back_can_be_used_again(counters: Open, redis_url: str | None) -> None:
     found = counters(redis_url)
     assert await found.hit(MINUTE, 10, 10)
-    await found.add(MINUTE, -4)
+    await found.give_back(MINUTE, 4)
     assert [await found.hit(MINUTE, 10, 4), await found.hit(MINUTE, 10, 1)] == [True, False]
+
+
+async def test_more_than_this_window_has_is_not_given_back(counters: Open, redis_url: str | None) -> None:
+    found = counters(redis_url)
+    await found.give_back(MINUTE, 10)
+    assert await found.hit(MINUTE, 10, 3)
+    await found.give_back(MINUTE, 10)
+    assert (await found.used(MINUTE)).current == 0
+    assert not await found.hit(MINUTE, 10, 11)
+
+
+async def test_what_is_given_back_a_window_later_is_no_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    minute = 1_000_000_020.0
+    now = [minute + 59]
+    monkeypatch.setattr("limits.aio.storage.memory.time", SimpleNamespace(time=lambda: now[0]))
+    found = Counters(LocalMetrics())
+    assert await found.hit(MINUTE, 10, 10)
+    now[0] = minute + 61
+    await found.give_back(MINUTE, 10)
+    now[0] = minute + 118
+    assert [await found.hit(MINUTE, 10, 9), await found.hit(MINUTE, 10, 9)] == [True, False]
 
 
 async def test_what_was_used_afterwards_may_be_more_than_the_limit(counters: Open, redis_url: str | None) -> None:
