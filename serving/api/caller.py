@@ -22,6 +22,12 @@ class Caller:
     limits: Mapping[str, int] = field(default_factory=dict)
 
 
+RECHECK = "kubevoice.recheck"
+"""Key of a scope: an async function that raises Unauthenticated or Forbidden once the key of the request works no more.
+
+Not there where no key was asked for. What answers for hours has to call it.
+"""
+
 current: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """None where keys are not asked for."""
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from serving.api.access import READS, kind, needed
-from serving.api.caller import Caller, current
+from serving.api.caller import RECHECK, Caller, current
 from serving.api.context import Context
 from serving.api.elevenlabs.messages import failure
 from serving.api.errors import domain_error
@@ -56,8 +56,10 @@ class Guard:
             return
         if caller is not None:
             scope["caller_fields"] = {"key": caller.key_id, "tenant": caller.tenant}
-        if scope["type"] == "websocket" and caller is not None and caller is not ROOT:
-            socket = WatchedSocket(receive, send, lambda: self._admitted(scope))
+        if caller is not None and caller is not ROOT:
+            scope[RECHECK] = lambda: self._admitted(scope)
+        if scope["type"] == "websocket" and RECHECK in scope:
+            socket = WatchedSocket(receive, send, scope[RECHECK])
             receive, send = socket.receive, socket.send
         token = current.set(caller)
         try:

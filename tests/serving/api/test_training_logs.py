@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from starlette.testclient import TestClient
 
 from serving.api import training_logs
 from serving.api.log_pieces import PIECE_BYTES
+from serving.errors import Unavailable
 from serving.settings import Settings
 from serving.store.voices import VoiceStore
 from tests.serving.api.asgi import Exchange, until
+from tests.serving.api.guarded import bearer, keys_of, new_key, scripted_app
 from tests.serving.api.standin import StandIn
-from tests.serving.api.training_client import RUNS, add_weights, client_of, start, until_ended
+from tests.serving.api.training_client import RUNS, add_weights, client_of, ready_dataset, start, until_ended
 
 
 @pytest.fixture
@@ -59,6 +62,63 @@ def test_a_followed_log_ends_with_the_run(client: TestClient, dataset: dict[str,
     assert told[-1] == {"type": "training.done", "state": "succeeded", "reason": ""}
     again = events(client.get(f"{RUNS}/{card['id']}/logs", params={"follow": True}).text)
     assert [event["type"] for event in again] == ["training.log", "training.log", "training.done"]
+
+
+class Breaking:
+    """A launcher's logs that break off with Unavailable, once: after ``lines`` lines."""
+
+    def __init__(self, launcher: StandIn, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._real, self._lines, self.asked = launcher.logs, lines, 0
+        monkeypatch.setattr(launcher, "logs", self)
+
+    def __call__(self, *args: Any, **options: Any) -> Iterator[str]:
+        self.asked += 1
+        if self.asked > 1:
+            yield from self._real(*args, **options)
+            return
+        yield from ["a line"] * self._lines
+        raise Unavailable("the Kubernetes API does not answer")
+
+
+def test_a_followed_log_that_breaks_off_says_so(
+    client: TestClient, dataset: dict[str, Any], launcher: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaking = Breaking(launcher, 1, monkeypatch)
+    card = start(client, epochs=1000).json()
+    told = events(client.get(f"{RUNS}/{card['id']}/logs", params={"follow": True}).text)
+    client.post(f"{RUNS}/{card['id']}/cancel")
+    assert told[-1]["type"] == "error"
+    assert told[-1]["error"]["code"] == "unavailable"
+    assert "follow it again" in told[-1]["error"]["message"]
+    assert breaking.asked == 1
+
+
+def test_a_log_that_cannot_be_read_yet_is_asked_for_again(
+    client: TestClient, dataset: dict[str, Any], launcher: StandIn, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Breaking(launcher, 0, monkeypatch)
+    card = start(client, epochs=1000).json()
+    threading.Timer(3.0, (folder(settings, card["id"]) / "finish").touch).start()
+    told = events(client.get(f"{RUNS}/{card['id']}/logs", params={"follow": True}).text)
+    assert [event["line"] for event in told if event["type"] == "training.log"] == [
+        f"attempt on {dataset['id']}",
+        "done",
+    ]
+
+
+def test_a_key_that_is_revoked_reads_no_further(
+    store: VoiceStore, settings: Settings, launcher: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_logs, "QUIET_S", 0.1)
+    add_weights(settings)
+    key, text = new_key(store)
+    client = TestClient(scripted_app(store, settings, launcher), headers=bearer(text))
+    ready_dataset(client)
+    run = start(client, epochs=1000).json()["id"]
+    threading.Timer(1.0, lambda: keys_of(store).revoke(None, key.id)).start()
+    told = client.get(f"{RUNS}/{run}/logs", params={"follow": True}).text.split("\n\n")
+    last = json.loads(told[-2].removeprefix("data: "))
+    assert (last["type"], last["error"]["code"]) == ("error", "invalid_api_key")
 
 
 @pytest.fixture
