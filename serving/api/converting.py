@@ -95,7 +95,8 @@ async def converted(
 
     ``whole``: it is there, and its result is waited for; see ``convert_stream``.
 
-    Raises what the converter and the recording raise: what has not been converted is never given away.
+    Raises what the converter and the recording raise: what has not been converted is never given away; InvalidRequest
+    for an upload (without ``param``) of which nothing is left.
     """
     model = conversion.model
     voice = ConversionVoice(model.id, model.directory, model.sample_rate)
@@ -108,7 +109,10 @@ async def converted(
         async with aclosing(said), aclosing(stream):
             async for chunk in stream:
                 yield result.chunk(chunk.pcm)
-        yield result.rest()
+        rest = result.rest()
+        if not param and not result.given:
+            raise InvalidRequest(f"file is too short: at {conversion.sample_rate} Hz no sample of it is left", "file")
+        yield rest
         while heard.cut:
             yield result.nothing()
 
@@ -154,7 +158,7 @@ class _Result:
     def __init__(self, heard: _Heard, from_rate: int, to_rate: int) -> None:
         self._heard, self._rate = heard, to_rate
         self._resampler = StreamResampler(from_rate, to_rate)
-        self._given = 0
+        self.given = 0
 
     def chunk(self, pcm: Pcm) -> SpeechChunk:
         return self._counted(self._resampler.push(pcm))
@@ -163,8 +167,8 @@ class _Result:
         """What the resampler held back; it rounds, and the result is as long as the recording to the sample."""
         tail = self._resampler.flush()
         total = round(self._heard.samples * self._rate / self._heard.rate) if self._heard.rate else 0
-        missing = max(0, total - self._given - len(tail))
-        return self._counted(np.pad(tail, (0, missing))[: max(0, total - self._given)])
+        missing = max(0, total - self.given - len(tail))
+        return self._counted(np.pad(tail, (0, missing))[: max(0, total - self.given)])
 
     def nothing(self) -> SpeechChunk:
         """No sound, for one more sentence that was cut."""
@@ -172,7 +176,7 @@ class _Result:
 
     def _counted(self, pcm: Pcm) -> SpeechChunk:
         heard = self._heard
-        self._given += len(pcm)
+        self.given += len(pcm)
         tokens = heard.input_tokens, heard.output_tokens
         cut = heard.cut > 0
         heard.input_tokens = heard.output_tokens = 0

@@ -23,16 +23,18 @@ MANIFEST = "items.jsonl"
 def joined(items: Iterable[JobItem], audio_format: str, samples: int) -> Iterator[bytes]:
     """One file in ``audio_format`` of the spoken ``items``, which have ``samples`` samples together."""
     plain = audio_format == "wav"
-    if plain:
-        yield wav_header(OUTPUT_RATE, _declared(samples))
+    head = (
+        wav_header(OUTPUT_RATE, _declared(samples)) if plain else b""
+    )  # leaves with audio: a lost file is found first
     encoder = Encoder("pcm" if plain else audio_format)
     try:
         for item in items:
             assert item.audio is not None
             audio = read_wav(item.audio)
-            if data := encoder.encode(audio.pcm, audio.sample_rate):
+            if data := head + encoder.encode(audio.pcm, audio.sample_rate):
                 yield data
-        yield encoder.finish()
+                head = b""
+        yield head + encoder.finish()
     finally:
         encoder.close()
 

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from serving.api.caller import tenant
-from serving.api.context import Ctx
+from serving.api.context import Context, Ctx
 from serving.api.job_audio import joined, joined_bytes, zipped
 from serving.api.job_schemas import JobItemCard, JobItemList, State
 from serving.api.job_subtitles import MEDIA_TYPES, SubtitleFormat, subtitles
 from serving.audio.encode import FORMATS, OUTPUT_RATE
-from serving.errors import Conflict, InvalidRequest, NotFound, StorageError
+from serving.errors import Conflict, EngineError, InvalidRequest, NotFound, StorageError
 from serving.store.job import Job
 from serving.store.job_items import JobItem
 
@@ -64,8 +64,11 @@ async def get_job_item_audio(job: str, item: Number, context: Ctx) -> Response:
         raise NotFound(f"item {one.number} of job {found.id} has no audio: it is {one.state}", "item", "not_found")
     audio_format = found.options.response_format
     if found.kind == "list":
+        if not await asyncio.to_thread(one.audio.is_file):
+            raise await _lost(found, context)
         return FileResponse(one.audio, media_type=FORMATS[audio_format].media_type)
-    return await _streamed(joined([one], audio_format, one.samples), audio_format, one.samples)
+    content = await _begun(joined([one], audio_format, one.samples), found, context)
+    return _streamed(content, audio_format, one.samples)
 
 
 @router.get("/v1/jobs/{job}/audio", response_class=StreamingResponse, responses={200: WHOLE})
@@ -75,12 +78,11 @@ async def get_job_audio(job: str, context: Ctx) -> Response:
     audio_format = found.options.response_format
     if found.kind == "text":
         _require_whole(found)
-        return await _streamed(
-            joined(context.job_items.all(found), audio_format, found.samples), audio_format, found.samples
-        )
+        audio = joined(context.job_items.all(found), audio_format, found.samples)
+        return _streamed(await _begun(audio, found, context), audio_format, found.samples)
     if found.active:
         raise Conflict(f"job {found.id} is {found.state}; take single items, or wait until it has ended", "job")
-    content = await _begun(zipped(context.job_items.all(found), audio_format))
+    content = await _begun(zipped(context.job_items.all(found), audio_format), found, context)
     name = {"Content-Disposition": f'attachment; filename="{found.id}.zip"'}
     return StreamingResponse(content, media_type=ZIP, headers=name)
 
@@ -96,7 +98,7 @@ async def get_job_subtitles(
     if found.kind != "text":
         raise InvalidRequest(f"job {found.id} is a list: its items are files of their own without one timeline", "job")
     _require_whole(found)
-    content = await _begun(subtitles(context.job_items.all(found), kind))
+    content = await _begun(subtitles(context.job_items.all(found), kind), found, context)
     return StreamingResponse(content, media_type=MEDIA_TYPES[kind])
 
 
@@ -106,19 +108,25 @@ def _require_whole(job: Job) -> None:
         raise Conflict(f"job {job.id} is {job.state} and has no whole audio; {hint}", "job")
 
 
-async def _streamed(content: Iterator[bytes], audio_format: str, samples: int) -> StreamingResponse:
+def _streamed(content: Iterator[bytes], audio_format: str, samples: int) -> StreamingResponse:
     size = joined_bytes(audio_format, samples)
     headers = {} if size is None else {"Content-Length": str(size)}
-    return StreamingResponse(await _begun(content), media_type=FORMATS[audio_format].media_type, headers=headers)
+    return StreamingResponse(content, media_type=FORMATS[audio_format].media_type, headers=headers)
 
 
-async def _begun(content: Iterator[T]) -> Iterator[T]:
-    """``content`` with its first piece made, so that a file that is gone is still a status. Raises StorageError."""
+async def _begun(content: Iterator[T], job: Job, context: Context) -> Iterator[T]:
+    """``content`` with its first piece made, so that a file that is gone is still a status. Raises as ``_lost``."""
     try:
         first = await asyncio.to_thread(next, content, None)
-    except OSError as error:
-        raise StorageError(f"a file of the job cannot be read: {error}; send the job again") from error
+    except (OSError, EngineError) as error:
+        raise await _lost(job, context) from error
     return content if first is None else chain([first], content)
+
+
+async def _lost(job: Job, context: Context) -> StorageError:
+    """A file of ``job`` is gone or damaged. Raises NotFound where the job was deleted meanwhile."""
+    await asyncio.to_thread(context.jobs.get, job.tenant, job.id)
+    return StorageError(f"an audio file of job {job.id} is gone or damaged; send the job again")
 
 
 def _card(job: Job, item: JobItem) -> JobItemCard:

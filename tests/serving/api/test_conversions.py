@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -289,3 +290,9 @@ def _form(audio: bytes) -> bytes:
     )
     head = '--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     return (fields + head).encode() + audio + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("send", [convert, stream])
+def test_a_recording_of_which_nothing_is_left_is_refused_by_its_name(client: TestClient, send: Any) -> None:
+    one = wav_bytes(np.full(1, 0.5, np.float32), 48000)
+    assert error_of(send(client, one, sample_rate=8000)) == (400, "file")

@@ -136,6 +136,22 @@ def test_a_list_becomes_files_and_a_zip_of_them(client: TestClient, work: Work, 
     assert error(client.get(f"{JOBS}/{job['id']}/subtitles")) == (400, "job", "invalid_value")
 
 
+@pytest.mark.parametrize("audio_format", ["wav", "pcm", "mp3"])
+@pytest.mark.parametrize("kind", ["text", "list"])
+def test_audio_that_is_gone_is_a_status_and_names_no_path(
+    client: TestClient, work: Work, settings: Settings, kind: str, audio_format: str
+) -> None:
+    asked: dict[str, Any] = {"text": BOOK} if kind == "text" else {"items": ITEMS}
+    job = created(client, response_format=audio_format, **asked)["id"]
+    work(job)
+    for file in (settings.data / "jobs").rglob("*.*"):
+        file.unlink()
+    for path in ("items/1/audio", "audio"):
+        answer = client.get(f"{JOBS}/{job}/{path}")
+        assert error(answer) == (507, None, "storage")
+        assert str(settings.data) not in answer.text
+
+
 def test_a_text_file_is_one_long_text(client: TestClient, work: Work) -> None:
     files = {"file": ("Book.TXT", b"\xef\xbb\xbf" + BOOK.replace("\n", "\r\n").encode())}
     job = client.post(JOBS, data={"response_format": "wav"}, files=files).json()
