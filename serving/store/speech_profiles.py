@@ -147,7 +147,7 @@ class SpeechProfileStore:
         """Forget it, also as the default; returns its id. Raises NotFound, Conflict for a built-in one."""
         _refuse_built_in(key, "deleted")
         with self._database.session() as session:
-            row = _row(session, tenant, key)
+            row = _row(session, tenant, key, lock=True)  # whoever chooses it meanwhile waits, or is seen below
             chosen = session.get(ProfileDefaultRow, tenant)
             if chosen is not None and chosen.profile_id == row.id:
                 session.delete(chosen)
@@ -160,8 +160,10 @@ class SpeechProfileStore:
             chosen = session.get(ProfileDefaultRow, tenant)
             if chosen is None:
                 return None
-            found = BUILT_IN.get(chosen.profile_id)
-            return found or _profile(_row(session, tenant, chosen.profile_id))
+            if chosen.profile_id in BUILT_IN:
+                return BUILT_IN[chosen.profile_id]
+            row = session.get(ProfileRow, chosen.profile_id)
+            return None if row is None else _profile(row)  # deleted at this moment
 
     def set_default(self, tenant: str, key: str | None) -> SpeechProfile | None:
         """Choose the default, or with None none; raises NotFound."""
@@ -176,7 +178,7 @@ class SpeechProfileStore:
 
     def _choose(self, tenant: str, key: str) -> SpeechProfile:
         with self._database.session() as session:
-            found = BUILT_IN.get(key) or _profile(_row(session, tenant, key))
+            found = BUILT_IN.get(key) or _profile(_row(session, tenant, key, lock=True))
             query = update(ProfileDefaultRow).where(ProfileDefaultRow.tenant == tenant).values(profile_id=found.id)
             if session.scalars(query.returning(ProfileDefaultRow.tenant)).one_or_none() is None:
                 session.add(ProfileDefaultRow(tenant=tenant, profile_id=found.id))
@@ -188,11 +190,12 @@ def _columns(fields: ProfileFields) -> dict[str, object]:
     return {"name": fields.name, "description": fields.description, "manner": manner.model_dump()}
 
 
-def _row(session: Session, tenant: str, key: str) -> ProfileRow:
+def _row(session: Session, tenant: str, key: str, *, lock: bool = False) -> ProfileRow:
     if not is_storable(key):
         raise _not_found(key)
     named = or_(ProfileRow.id == key, ProfileRow.name == normal_name(key))
-    row = session.scalars(select(ProfileRow).where(ProfileRow.tenant == tenant, named)).first()
+    query = select(ProfileRow).where(ProfileRow.tenant == tenant, named)
+    row = session.scalars(query.with_for_update() if lock else query).first()
     if row is None:
         raise _not_found(key)
     return row

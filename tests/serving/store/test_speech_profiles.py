@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import delete
 
 from serving.errors import Conflict, InvalidRequest, NotFound
 from serving.store.database import Database
-from serving.store.records import ProfileDefaultRow
+from serving.store.records import ProfileDefaultRow, ProfileRow
 from serving.store.speech_profiles import BUILT_IN, ProfileFields, SpeechProfileStore
 
 
@@ -94,6 +95,28 @@ def test_two_first_choices_at_once_are_both_made(profiles: SpeechProfileStore, d
             with pytest.raises(TimeoutError):
                 later.result(0.5)  # it waits for the end of this transaction
         assert later.result(30) == profiles.default("a") == BUILT_IN["stable"]
+
+
+def test_a_default_that_is_gone_is_none(profiles: SpeechProfileStore, database: Database) -> None:
+    added = profiles.add("a", fields())
+    profiles.set_default("a", added.id)
+    with database.session() as session:
+        session.execute(delete(ProfileRow))
+    assert profiles.default("a") is None
+
+
+def test_what_is_chosen_while_it_is_deleted_is_chosen_no_more(profiles: SpeechProfileStore, database: Database) -> None:
+    for _ in range(20):
+        added = profiles.add("a", fields())
+        with ThreadPoolExecutor(2) as pool:
+            chosen, deleted = (
+                pool.submit(profiles.set_default, "a", added.id),
+                pool.submit(profiles.delete, "a", added.id),
+            )
+            assert deleted.result(30) == added.id
+            assert isinstance(chosen.exception(30), NotFound | None)
+        with database.reading() as session:
+            assert session.get(ProfileDefaultRow, "a") is None
 
 
 @pytest.mark.parametrize("key", ["nobody", "", "a\0", "\ud800", "%", "x" * 10_000])
