@@ -101,12 +101,11 @@ class ConversionModelStore:
 
     def delete(self, tenant: str, key: str) -> str:
         """Forget the model with id or name ``key``; returns its id, raises NotFound. Open readers finish."""
-        query = delete(ConversionModelRow).where(_matches(tenant, key)).returning(ConversionModelRow.id)
-        with self._database.session() as session:
-            model_id = session.scalars(query).one_or_none()
-        if model_id is None:
+        model_id = self.get(tenant, key).id
+        # Somebody's voice: as that of a voice, see there.
+        directory = self.volume.models(KIND, model_id)
+        if not self.volume.erase_with(directory, lambda: self._database.forget(ConversionModelRow, model_id)):
             raise _not_found(key)
-        self.volume.erase(self.volume.models(KIND, model_id))  # somebody's voice: not kept for a day
         return model_id
 
     def reindex(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import alembic.command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, make_url, select, text
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
@@ -104,6 +104,16 @@ class Database:
                 return session.scalar(select(row.id).where(row.id == key)) is not None
         except (KubevoiceError, SQLAlchemyError):
             return None
+
+    def forget(self, row: type[Any], key: str) -> bool:
+        """Delete the ``row`` with that id; whether there was one. Raises like ``session`` where it is still there."""
+        try:
+            with self.session() as session:
+                return session.scalars(delete(row).where(row.id == key).returning(row.id)).one_or_none() is not None
+        except KubevoiceError:
+            if self.has(row, key) is False:
+                return True  # only the answer was lost
+            raise
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape; any number of processes may do it at the same time.

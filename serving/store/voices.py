@@ -177,12 +177,12 @@ class VoiceStore:
 
     def delete(self, tenant: str, key: str) -> None:
         """Forget the voice with id or name ``key``; raises NotFound. A synthesis that has its files open finishes."""
-        query = delete(VoiceRow).where(_matches(tenant, key)).returning(VoiceRow.id)
-        with self.database.session() as session:
-            voice_id = session.scalars(query).one_or_none()
-        if voice_id is None:
-            raise _not_found(key)
-        self.volume.erase(self.volume.voice(tenant, voice_id))  # recordings of a person: not kept for a day
+        voice_id = self.get(tenant, key).id
+        # Recordings of a person: first where nobody finds them, then without a record, and then gone, not in a day.
+        if not self.volume.erase_with(
+            self.volume.voice(tenant, voice_id), lambda: self.database.forget(VoiceRow, voice_id)
+        ):
+            raise _not_found(key)  # another was faster
 
     def reindex(self) -> int:
         """Rebuild the table from the profiles on the volume; returns the number of voices.

@@ -146,6 +146,18 @@ class Volume:
             log.warning("cannot delete %s yet: %s", target, error)
         return True
 
+    def erase_with(self, path: Path, forget: Callable[[], bool]) -> bool:
+        """``erase``, and ``forget`` what is recorded of ``path`` on the way; whether there was either.
+
+        Raises what ``forget`` does. A process that is killed in between leaves a record without files, not files
+        without a record.
+        """
+
+        def check() -> None:
+            forget()  # or somebody did who saw no files
+
+        return self.erase(path, check) or forget()
+
     def sweep(self, older_than_s: float) -> int:
         """Delete what was discarded, or abandoned by a killed writer, at least ``older_than_s`` seconds ago.
 

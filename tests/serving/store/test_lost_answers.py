@@ -99,6 +99,73 @@ def test_files_stay_where_nobody_knows(add: Add, kind: str, volume: Volume, data
     assert len(directories(volume, kind)) == 1
 
 
+@pytest.fixture(params=["voices", "models/rvc"])
+def store(request: pytest.FixtureRequest, volume: Volume, database: Database) -> VoiceStore | ConversionModelStore:
+    """It has one of a person's voice named Nova."""
+    if request.param == "voices":
+        voices = VoiceStore(volume, database)
+        voices.add(tenant="a", name="Nova", references=[b"RIFF"], reference_seconds=6.0)
+        return voices
+    models = ConversionModelStore(volume, database)
+    models.add(tenant="a", name="Nova", fill=test_conversion_models.fill)
+    return models
+
+
+def left_of(volume: Volume) -> list[Path]:
+    """Files of a voice, wherever they are."""
+    return [path for path in volume.root.rglob("*") if path.is_file() and not path.name.startswith("kubevoice.db")]
+
+
+def test_a_voice_is_deleted_although_the_answer_was_lost(
+    store: VoiceStore | ConversionModelStore, volume: Volume, database: Database
+) -> None:
+    break_at(database._sessions, "after_commit")
+    store.delete("a", "Nova")
+    assert store.list("a") == []
+    assert left_of(volume) == []
+
+
+def test_a_voice_that_stays_recorded_keeps_its_files(
+    store: VoiceStore | ConversionModelStore, volume: Volume, database: Database
+) -> None:
+    before = left_of(volume)
+    break_at(database._sessions, "before_commit")
+    with pytest.raises(FAULTS):
+        store.delete("a", "Nova")
+    assert left_of(volume) == before
+    assert [each.name for each in store.list("a")] == ["Nova"]
+
+
+def test_a_process_that_dies_while_it_deletes_leaves_no_voice_to_be_found_again(
+    store: VoiceStore | ConversionModelStore, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Database, "forget", die)
+        dying.setattr(Path, "rename", _once(Path.rename))  # nothing of the clean-up is done any more
+        with pytest.raises(Killed):
+            store.delete("a", "Nova")
+    store.reindex()
+    assert store.list("a") == []
+    volume.sweep(0)
+    assert left_of(volume) == []
+
+
+def _once(function: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    calls: list[Path] = []
+
+    def called(path: Path, target: Path) -> Path:
+        calls.append(path)
+        return function(path, target) if len(calls) == 1 else path
+
+    return called
+
+
 def prepared(datasets: DatasetStore) -> Dataset:
     made = datasets.add("Ada", SPEC, fill)
     datasets.move(made, only_from=["starting"], phase="finished", state="succeeded", reason="")
