@@ -8,7 +8,10 @@ from collections.abc import Callable
 from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.numbers import Gender
 
-_FOLLOWER = re.compile(r"(?P<thousand>[ ]mil\b)?(?:[ ](?P<noun>[^\W\d_]{2,40})\b)?")
+# "2 ou 3 vezes" and "2 a 3 vezes": the first number counts what the second does.
+_FOLLOWER = re.compile(
+    r"(?P<span>[ ](?:a|ou|à|o|u)[ ]\d{1,3}(?=[ ]))?(?P<thousand>[ ]mil\b)?(?:[ ](?P<noun>[^\W\d_]{2,40})\b)?"
+)
 _YEAR = re.compile(r"1\d{3}|20\d\d")
 # Behind "de" a year is as likely as a count, but of these there are no years.
 _COUNTED = re.compile(
@@ -26,6 +29,7 @@ def counting(language: Language) -> Callable[[re.Match[str]], str]:
         return lambda match: language.read(match["number"])
     uncounted = re.compile(language.uncounted)
     named = re.compile(rf"(?<!\w)(?:{language.numbered})[ ]$", re.IGNORECASE) if language.numbered else None
+    article = re.compile(rf"(?<!\w)(?:{language.feminine_articles})[ ]$", re.IGNORECASE)
     dated = re.compile(rf"(?<!\w)(?:{language.year_before}|(?P<of>{_OF}))[ ]$", re.IGNORECASE)
 
     def is_name(match: re.Match[str], noun: str) -> bool:
@@ -46,9 +50,14 @@ def counting(language: Language) -> Callable[[re.Match[str]], str]:
         follower = _FOLLOWER.match(match.string, match.end())
         assert follower is not None
         noun, thousands = follower["noun"] or "", follower["thousand"] is not None
+        if language.feminine_articles and article.search(match.string[max(0, match.start() - _REACH) : match.start()]):
+            return language.read(match["number"], "f")
         lower = noun.lower() if noun.isupper() and len(noun) > 3 else noun
         if (not thousands and not lower.islower()) or is_name(match, lower):
             return language.read(match["number"])
-        return language.read(match["number"], gender(match, lower, thousands=thousands))
+        counted = gender(match, lower, thousands=thousands)
+        if follower["span"] and counted == "m":
+            return language.read(match["number"])  # "uno o dos libros", but "una o dos personas"
+        return language.read(match["number"], counted)
 
     return read

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
+from serving.engines.normalisation import nouns
 from serving.engines.normalisation.language import Currency, Language
 from serving.engines.normalisation.numbers import agree_french, integer, ordinal
 
@@ -107,9 +106,5 @@ FRENCH = Language(
     ),
     time_suffix=r"h(?:eures?)?",
     year_before="en|depuis|vers|année|années",
-    feminine_nouns=re.compile(
-        r"(?:heure|minute|seconde|journée|semaine|année|nuit|personne|femme|fille|famille|page|place|chambre|voiture|"
-        r"maison|ville|livre|tonne|tasse|bouteille|pièce|table|ligne|lettre|chose|part|école|entreprise|équipe|"
-        r"\w{2,}(?:tion|sion|ité))s?|fois|voix",
-    ),
+    feminine_nouns=nouns.FRENCH,
 )

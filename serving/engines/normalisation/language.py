@@ -33,7 +33,8 @@ class Language:
     ``decimals`` are read as one number where there are two at most ("três vírgula quatorze") or digit by digit.
     ``signs`` are words for characters that stand between or before words. ``behind_degrees`` are words before which
     "30°" is a temperature, where others make it an ordinal number. ``uncounted`` is a pattern of words that nobody
-    counts, and ``numbered`` of those whose number is a name ("linha 2") or that are articles of one thing ("o 2").
+    counts, ``feminine_articles`` of words behind which a number is feminine ("às 2"), and ``numbered`` of those whose
+    number is a name ("linha 2") or that are articles of one thing ("o 2").
     """
 
     code: str
@@ -76,6 +77,7 @@ class Language:
     behind_degrees: frozenset[str] = frozenset()
     feminine_nouns: re.Pattern[str] | None = None
     uncounted: str = ""
+    feminine_articles: str = ""
     numbered: str = ""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from serving.engines.normalisation import nouns
 from serving.engines.normalisation.language import Currency, Language
 from serving.engines.normalisation.numbers import agree_portuguese, integer, ordinal
 
@@ -199,9 +200,8 @@ BRAZILIAN = Language(
         }
     ),
     time_suffix=r"h(?:oras?|rs?|s)?",
-    feminine_nouns=re.compile(
-        r"(?:\w*(?:dades?|ções|ção|gens|gem)|mulher(?:es)?|vez(?:es)?|mães?|mãos?|noites?|tardes?|partes?|fontes?|flor(?:es)?)|(?!\w*(?:emas?|amas?|dias?|istas?|mapas?|planetas?|cometas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?"
-    ),
+    feminine_nouns=nouns.PORTUGUESE,
+    feminine_articles="às|as|das|nas|pelas|à",
     uncounted=(
         "da|na|as|das|nas|para|uma|umas|mas|cada|pela|pelas|ela|elas|essa|essas|esta|estas|aquela|aquelas|nessa|"
         "nesta|naquela|nestas|nessas|toda|todas|nossa|nossas|minha|minhas|sua|suas|tua|tuas|muita|muitas|pouca|"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from serving.engines.normalisation import nouns
 from serving.engines.normalisation.language import Currency, Language
 from serving.engines.normalisation.numbers import Gender, agree_spanish, integer, ordinal
 
@@ -115,9 +116,8 @@ SPANISH = Language(
         {"Felipe", "Carlos", "Isabel", "Alfonso", "Juan", "Luis", "Enrique", "Pablo", "Pío", "Fernando", "Benedicto"}
     ),
     time_suffix=r"h(?:rs?|oras?)?",
-    feminine_nouns=re.compile(
-        r"(?:\w*(?:dades|dad|ciones|ción)|mujer(?:es)?|vez|veces|noches?|tardes?|partes?|manos?|madres?)|(?!\w*(?:emas?|amas?|días?|istas?|mapas?|planetas?|idiomas?|poetas?|atletas?|gramas?|colegas?)\b)\w{2,}as?"
-    ),
+    feminine_nouns=nouns.SPANISH,
+    feminine_articles="las|a la",
     uncounted=(
         "al|de|del|el|la|los|las|lo|le|les|me|te|se|nos|su|sus|mi|mis|tu|tus|un|una|unos|unas|ella|ellas|ellos|"
         "este|esta|estos|estas|ese|esa|esos|esas|aquel|aquella|aquellas|eso|esto|cada|toda|todas|todo|todos|"

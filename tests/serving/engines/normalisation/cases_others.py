@@ -59,6 +59,15 @@ SPANISH = [
     ("21 millones", "veintiún millones"),
     ("1 persona", "una persona"),
     ("El vuelo 200 salía", "El vuelo doscientos salía"),
+    ("1 o 2 personas", "una o dos personas"),
+    ("1 o 2 libros", "uno o dos libros"),
+    ("200-300 personas", "doscientas a trescientas personas"),
+    ("a la 1 y a las 21", "a la una y a las veintiuna"),
+    ("21 fotos y 21 listas", "veintiuna fotos y veintiuna listas"),
+    ("21 artistas y 21 días", "veintiún artistas y veintiún días"),
+    ("200 sesiones y 200 aviones", "doscientas sesiones y doscientos aviones"),
+    ("1 agua y 200 aguas", "un agua y doscientas aguas"),
+    ("1 imagen y 1 margen", "una imagen y un margen"),
 ]
 
 FRENCH = [
@@ -91,6 +100,10 @@ FRENCH = [
     ("21 jours", "vingt et un jours"),
     ("En 2021 personne", "En deux mille vingt et un personne"),
     ("22 heures", "vingt-deux heures"),
+    ("1 ou 2 heures", "une ou deux heures"),
+    ("1 à 2 jours", "un à deux jours"),
+    ("1 photo et 1 cuillère", "une photo et une cuillère"),
+    ("1 silence", "un silence"),
 ]
 
 GERMAN = [

@@ -122,6 +122,17 @@ CASES = [
     ("2 milhões de pessoas", "dois milhões de pessoas"),
     ("21 mil pessoas", "vinte e uma mil pessoas"),
     ("duas mil pessoas", "duas mil pessoas"),
+    ("2 ou 3 vezes", "duas ou três vezes"),
+    ("2-3 mulheres", "duas a três mulheres"),
+    ("1 ou 2 dias", "um ou dois dias"),
+    ("às 2 da tarde", "às duas da tarde"),
+    ("das 2 às 4", "das duas às quatro"),
+    ("2 fotos, 2 camas e 2 listas", "duas fotos, duas camas e duas listas"),
+    ("2 artistas, 2 programas e 2 gramas", "dois artistas, dois programas e dois gramas"),
+    ("2 versões e 2 aviões", "duas versões e dois aviões"),
+    ("2 questões e 2 corações", "duas questões e dois corações"),
+    ("1 colher e 2 gemas", "uma colher e duas gemas"),
+    ("2 meio-dias e 2 comédias", "dois meio-dias e duas comédias"),
 ]
 
 EUROPEAN = [
