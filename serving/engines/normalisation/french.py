@@ -64,9 +64,11 @@ FRENCH = Language(
         "million": "million",
         "mille": "mille",
         "k": "mille",
-        "M": "millions",
-        "Md": "milliards",
-        "Mds": "milliards",
+    },
+    short_scales={
+        "M": ("million", "millions"),
+        "Md": ("milliard", "milliards"),
+        "Mds": ("milliard", "milliards"),
     },
     of_scale=_of,
     abbreviations={

@@ -62,11 +62,13 @@ GERMAN = Language(
         "Millionen": "Millionen",
         "Million": "Million",
         "Tausend": "tausend",
-        "Mio.": "Millionen",
-        "Mrd.": "Milliarden",
-        "Mio": "Millionen",
-        "Mrd": "Milliarden",
     },
+    short_scales={
+        "Mio": ("Million", "Millionen"),
+        "Mrd": ("Milliarde", "Milliarden"),
+        "Tsd": ("tausend", "tausend"),
+    },
+    ratio="zu",
     of_scale=lambda currency: currency,
     scale_gender="f",
     abbreviations={

@@ -55,9 +55,8 @@ ITALIAN = Language(
         "milioni": "milioni",
         "milione": "milione",
         "mila": "mila",
-        "mln": "milioni",
-        "mld": "miliardi",
     },
+    short_scales={"mln": ("milione", "milioni"), "mld": ("miliardo", "miliardi")},
     of_scale=lambda currency: f"di {currency}",
     abbreviations={
         "sig.ra": "signora",

@@ -21,9 +21,11 @@ from serving.engines.normalisation.measures import measures
 from serving.engines.normalisation.money import money
 from serving.engines.normalisation.notation import notation
 from serving.engines.normalisation.ordinals import ordinals
+from serving.engines.normalisation.pairs import pairs
 from serving.engines.normalisation.plain import plain
 from serving.engines.normalisation.portuguese import BRAZILIAN, EUROPEAN
 from serving.engines.normalisation.roman import roman
+from serving.engines.normalisation.scales import scales
 from serving.engines.normalisation.spanish import SPANISH
 from serving.engines.normalisation.times import times
 from serving.engines.normalisation.web import web
@@ -54,7 +56,9 @@ _PASSES = (
     durations,
     decades,
     dates,
+    pairs,
     times,
+    scales,
     notation,
     money,
     measures,

@@ -69,11 +69,9 @@ BRAZILIAN = Language(
         "milhões": "milhões",
         "milhão": "milhão",
         "mil": "mil",
-        "mi": "milhões",
-        "bi": "bilhões",
-        "tri": "trilhões",
         "k": "mil",
     },
+    short_scales={"mi": ("milhão", "milhões"), "bi": ("bilhão", "bilhões"), "tri": ("trilhão", "trilhões")},
     of_scale=lambda currency: f"de {currency}",
     abbreviations={
         "dr.": "doutor",
@@ -226,5 +224,6 @@ EUROPEAN = replace(
         "EUR": Currency("euro", "euros", "cêntimo", "cêntimos"),
         "USD": Currency("dólar", "dólares", "cêntimo", "cêntimos"),
     },
+    short_scales={"mi": ("milhão", "milhões"), "M": ("milhão", "milhões")},
     scales={"biliões": "biliões", "bilião": "bilião", "milhões": "milhões", "milhão": "milhão", "mil": "mil"},
 )

@@ -57,6 +57,7 @@ SPANISH = Language(
         "INR": Currency("rupia", "rupias", gender="f"),
     },
     scales={"billones": "billones", "billón": "billón", "millones": "millones", "millón": "millón", "mil": "mil"},
+    short_scales={"M": ("millón", "millones")},
     of_scale=lambda currency: f"de {currency}",
     abbreviations={
         "sr.": "señor",

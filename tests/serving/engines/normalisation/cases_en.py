@@ -129,6 +129,12 @@ CASES = [
     ("+5 and +500", "plus five and plus five hundred"),
     ("31.12.24", "thirty-one dot twelve dot twenty-four"),
     ("example.com/v1/2026", "example dot com slash v one slash twenty twenty-six"),
+    ("Genesis 1:1 and Psalm 23:1-6", "Genesis one, one and Psalm twenty-three, one to six"),
+    ("Call Mark at 4:30.", "Call Mark at four thirty."),
+    ("Mark 4:30 pm", "Mark four thirty P M"),
+    ("a 3:1 ratio", "a three to one ratio"),
+    ("2bn people", "two billion people"),
+    ("$1.2tn", "one point two trillion dollars"),
 ]
 
 BRITISH = [

@@ -68,6 +68,9 @@ SPANISH = [
     ("200 sesiones y 200 aviones", "doscientas sesiones y doscientos aviones"),
     ("1 agua y 200 aguas", "un agua y doscientas aguas"),
     ("1 imagen y 1 margen", "una imagen y un margen"),
+    ("1 M€ y 2,5 M€", "un millón de euros y dos coma cinco millones de euros"),
+    ("un 5 M", "un cinco M"),
+    ("Juan 3:16", "Juan tres, dieciséis"),
 ]
 
 FRENCH = [
@@ -104,6 +107,9 @@ FRENCH = [
     ("1 à 2 jours", "un à deux jours"),
     ("1 photo et 1 cuillère", "une photo et une cuillère"),
     ("1 silence", "un silence"),
+    ("1 M€", "un million d'euros"),
+    ("3 Mds d'euros", "trois milliards d'euros"),
+    ("taille 4 M", "taille quatre M"),
 ]
 
 GERMAN = [
@@ -166,6 +172,13 @@ GERMAN = [
     ("1 zu 1", "eins zu eins"),
     ("101 Stunden", "einhunderteins Stunden"),
     ("example.com/1.1", "example Punkt com Schrägstrich eins Punkt eins"),
+    ("3 Mio. Menschen", "drei Millionen Menschen"),
+    ("1 Mrd. Euro", "eine Milliarde Euro"),
+    ("Es waren 3 Mio.", "Es waren drei Millionen."),
+    ("Bayern gewann 3:1.", "Bayern gewann drei zu eins."),
+    ("10:0", "zehn zu null"),
+    ("um 10:05 Uhr", "um zehn Uhr fünf"),
+    ("Johannes 3:16", "Johannes drei, sechzehn"),
 ]
 
 ITALIAN = [
@@ -200,4 +213,9 @@ ITALIAN = [
     ("21 persone", "ventuno persone"),
     ("1 vince", "uno vince"),
     ("example.com/v1/audio", "example punto com barra v uno barra audio"),
+    ("2 mln di euro", "due milioni di euro"),
+    ("1 mln €", "un milione di euro"),
+    ("2,5 mld di persone", "due virgola cinque miliardi di persone"),
+    ("Giovanni 3:16", "Giovanni tre, sedici"),
+    ("alle 3:16", "alle tre e sedici"),
 ]

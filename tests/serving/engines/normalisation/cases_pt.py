@@ -133,10 +133,20 @@ CASES = [
     ("2 questões e 2 corações", "duas questões e dois corações"),
     ("1 colher e 2 gemas", "uma colher e duas gemas"),
     ("2 meio-dias e 2 comédias", "dois meio-dias e duas comédias"),
+    ("João 3:16 e Salmo 23:1-6", "João três, dezesseis e Salmo vinte e três, um a seis"),
+    ("às 3:16", "às três horas e dezesseis minutos"),
+    ("proporção 3:1", "proporção três a um"),
+    ("Vasco 2 x 1 Flamengo", "Vasco dois a um Flamengo"),
+    ("Venceu por 3x1.", "Venceu por três a um."),
+    ("Lote 2 x 4 metros", "Lote dois vezes quatro metros"),
+    ("2 mi de seguidores", "dois milhões de seguidores"),
+    ("R$ 1 mi e R$ 1,2 bi", "um milhão de reais e um vírgula dois bilhão de reais"),
+    ("nota mi, 2 milhas", "nota mi, duas milhas"),
 ]
 
 EUROPEAN = [
     ("16 livros", "dezasseis livros"),
     ("5 km", "cinco quilómetros"),
     ("1,50 €", "um euro e cinquenta cêntimos"),
+    ("5 M€", "cinco milhões de euros"),
 ]
