@@ -24,6 +24,14 @@ def abbreviations(language: Language) -> Callable[[str], str]:
     spaced = {re.sub(r"\s", "", word): full for word, full in table.items()}
     final = {re.sub(r"\s", "", word) for word in language.final_abbreviations}
 
+    numbered = language.number_abbreviations
+    names = "|".join(re.escape(name) for name in numbered)
+    before_number = re.compile(rf"(?<![\w.@/])(?<!\d )(?:{names})[ \u00a0]?(?=\d|[IVX]{{1,6}}\b(?!\.))")
+
+    def name(match: re.Match[str]) -> str:
+        full = numbered[match[0].rstrip()]
+        return f"{full[0].upper()}{full[1:]} " if match.start() == 0 else f"{full} "
+
     def expand(match: re.Match[str]) -> str:
         key = re.sub(r"\s", "", match[0].lower())
         full = spaced[key]
@@ -38,10 +46,12 @@ def abbreviations(language: Language) -> Callable[[str], str]:
             full = full[0].upper() + full[1:]
         if rest[:1].isalpha():
             return f"{full} "
-        return f"{full}." if key in final and full.lower() != "saint" and key.endswith(".") and _closes(rest) else full
+        ends = key in final and full.lower() != "saint" and key.endswith(".") and _closes(rest)
+        # "Co. Ltd." is no end of a sentence.
+        return f"{full}." if ends and not pattern.match(match.string, match.end() + 1) else full
 
     def apply(text: str) -> str:
-        return _NUMBER_SIGN.sub(f"{language.number_sign} ", pattern.sub(expand, text))
+        return _NUMBER_SIGN.sub(f"{language.number_sign} ", pattern.sub(expand, before_number.sub(name, text)))
 
     return apply
 

@@ -9,18 +9,19 @@ from serving.engines.normalisation.language import Language
 
 _ONE = r"(?P<before>\b[^\W\d_]{1,30}['’]?[ ]?)?(?<![\w.,/:-])1[ ]"  # noqa: RUF001
 
-_DE_FEMININE = (
+DE_FEMININE = (
     r"Million|Milliarde|Billion|Stunde|Minute|Sekunde|Woche|Nacht|Person|Frau|Tonne|Flasche|Tasse|Packung|Portion|Dose|"
     r"Runde|Chance|Frage|Stimme|Mark|Meile|Hand|Tür|Karte|Tablette|Scheibe|Prise|Reihe|Firma|Familie|Schule|Stadt|"
+    r"Klasse|Etage|Ausgabe|Auflage|Staffel|Folge|Seite|Hälfte|Liga|Bundesliga|Kreisliga|Regionalliga|"
     r"[A-ZÄÖÜ]\w{2,30}(?:ung|heit|keit|schaft|tion|tät)"
 )
-_DE_MASCULINE = (
+DE_MASCULINE = (
     r"Tag|Monat|Meter|Kilometer|Zentimeter|Liter|Euro|Dollar|Cent|Franken|Punkt|Mann|Mensch|Platz|Teil|Grad|Löffel|"
     r"Esslöffel|Teelöffel|Becher|Schritt|Fall|Satz|Gast|Teilnehmer|Spieler|Hund|Kaffee|Apfel"
 )
-_DE_NEUTER = (
+DE_NEUTER = (
     r"Jahr|Jahrhundert|Jahrzehnt|Kind|Kilogramm|Kilo|Gramm|Pfund|Prozent|Stück|Mal|Buch|Bier|Glas|Zimmer|Haus|Auto|Tor|"
-    r"Spiel|Bett|Ei|Viertel|Drittel|Wort|Mädchen|Paar|Gigabyte|Megabyte"
+    r"Spiel|Bett|Ei|Viertel|Drittel|Wort|Mädchen|Kapitel|Semester|Quartal|Gebot|Paar|Gigabyte|Megabyte"
 )
 _DATIVE = frozenset({"vor", "nach", "seit", "mit", "von", "bei", "aus", "zu", "binnen", "in"})
 _ACCUSATIVE = frozenset({"für", "um", "ohne", "gegen", "durch", "pro"})
@@ -99,7 +100,7 @@ def articles(language: Language) -> Callable[[str], str]:
 
 
 def _german() -> Callable[[str], str]:
-    one = re.compile(rf"{_ONE}(?=(?:(?P<f>{_DE_FEMININE})|(?P<m>{_DE_MASCULINE})|(?P<n>{_DE_NEUTER}))\b)")
+    one = re.compile(rf"{_ONE}(?=(?:(?P<f>{DE_FEMININE})|(?P<m>{DE_MASCULINE})|(?P<n>{DE_NEUTER}))\b)")
 
     def article(match: re.Match[str]) -> str:
         before = match["before"] or ""

@@ -109,6 +109,16 @@ AMERICAN = Language(
         "est.": "established",
         "mt.": "mount",
     },
+    number_abbreviations={
+        "p.": "page",
+        "pp.": "pages",
+        "vol.": "volume",
+        "ch.": "chapter",
+        "fig.": "figure",
+        "Vol.": "volume",
+        "Ch.": "chapter",
+        "Fig.": "figure",
+    },
     final_abbreviations=frozenset({"etc.", "inc.", "ltd.", "corp.", "co.", "jr.", "sr.", "ave.", "blvd.", "st."}),
     signs={
         "§": "section",

@@ -95,6 +95,18 @@ FRENCH = Language(
         "cie.": "compagnie",
         "env.": "environ",
     },
+    number_abbreviations={
+        "p.": "page",
+        "pp.": "pages",
+        "chap.": "chapitre",
+        "art.": "article",
+        "vol.": "volume",
+        "fig.": "figure",
+        "Chap.": "chapitre",
+        "Art.": "article",
+        "Vol.": "volume",
+        "Fig.": "figure",
+    },
     final_abbreviations=frozenset({"etc.", "cie.", "av. j.-c.", "ap. j.-c.", "apr. j.-c."}),
     signs={"&": "et", "@": "arobase", "#": "dièse", "+": "plus", "=": "égale", "°": "degrés", "×": "fois"},  # noqa: RUF001
     time=_time,

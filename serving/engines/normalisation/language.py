@@ -34,7 +34,8 @@ class Language:
     ``signs`` are words for characters that stand between or before words. ``behind_degrees`` are words before which
     "30°" is a temperature, where others make it an ordinal number. ``uncounted`` is a pattern of words that nobody
     counts, ``feminine_articles`` of words behind which a number is feminine ("às 2"), and ``numbered`` of those whose
-    number is a name ("linha 2") or that are articles of one thing ("o 2"). ``short_scales`` are abbreviations of
+    number is a name ("linha 2") or that are articles of one thing ("o 2"). ``number_abbreviations``
+    are some before a number only ("p. 5"), spelled as they are. ``short_scales`` are abbreviations of
     millions in the singular and the plural, and ``ratio`` stands between the numbers of "3:1", where ``to`` does not.
     """
 
@@ -78,6 +79,7 @@ class Language:
     behind_degrees: frozenset[str] = frozenset()
     feminine_nouns: re.Pattern[str] | None = None
     uncounted: str = ""
+    number_abbreviations: Mapping[str, str] = field(default_factory=dict)
     short_scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     ratio: str = ""
     feminine_articles: str = ""

@@ -135,6 +135,10 @@ CASES = [
     ("a 3:1 ratio", "a three to one ratio"),
     ("2bn people", "two billion people"),
     ("$1.2tn", "one point two trillion dollars"),
+    ("See p. 23 and pp. 3-5, vol. 2.", "See page twenty-three and pages three to five, volume two."),
+    ("at 5 p. 3", "at five p. three"),
+    ("Acme Co. Ltd. is here.", "Acme company limited is here."),
+    ("Acme Co. It is here.", "Acme company. It is here."),
 ]
 
 BRITISH = [

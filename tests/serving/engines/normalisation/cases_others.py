@@ -71,6 +71,8 @@ SPANISH = [
     ("1 M€ y 2,5 M€", "un millón de euros y dos coma cinco millones de euros"),
     ("un 5 M", "un cinco M"),
     ("Juan 3:16", "Juan tres, dieciséis"),
+    ("cap. 3, págs. 3-5", "Capítulo tres, páginas tres a cinco"),
+    ("en 500 a. C. y ahora", "en quinientos antes de Cristo y ahora"),
 ]
 
 FRENCH = [
@@ -110,6 +112,7 @@ FRENCH = [
     ("1 M€", "un million d'euros"),
     ("3 Mds d'euros", "trois milliards d'euros"),
     ("taille 4 M", "taille quatre M"),
+    ("à la p. 23, chap. 3", "à la page vingt-trois, chapitre trois"),
 ]
 
 GERMAN = [
@@ -179,6 +182,15 @@ GERMAN = [
     ("10:0", "zehn zu null"),
     ("um 10:05 Uhr", "um zehn Uhr fünf"),
     ("Johannes 3:16", "Johannes drei, sechzehn"),
+    ("auf S. 23 sagt S. Müller", "auf Seite dreiundzwanzig sagt S. Müller"),
+    ("500 v. Chr. in Rom", "fünfhundert vor Christus in Rom"),
+    ("im 3. Jh. war", "im dritten Jahrhundert war"),
+    ("4. Kapitel", "viertes Kapitel"),
+    ("2. Bundesliga", "zweite Bundesliga"),
+    ("in der 2. Bundesliga", "in der zweiten Bundesliga"),
+    ("am 3. und 4. Juni", "am dritten und vierten Juni"),
+    ("vom 3.-5. Mai", "vom dritten bis fünften Mai"),
+    ("Es gab 3. Danach nichts.", "Es gab drei. Danach nichts."),
 ]
 
 ITALIAN = [
@@ -218,4 +230,5 @@ ITALIAN = [
     ("2,5 mld di persone", "due virgola cinque miliardi di persone"),
     ("Giovanni 3:16", "Giovanni tre, sedici"),
     ("alle 3:16", "alle tre e sedici"),
+    ("alla p. 23, n. 5", "alla pagina ventitré, numero cinque"),
 ]

@@ -142,6 +142,11 @@ CASES = [
     ("2 mi de seguidores", "dois milhões de seguidores"),
     ("R$ 1 mi e R$ 1,2 bi", "um milhão de reais e um vírgula dois bilhão de reais"),
     ("nota mi, 2 milhas", "nota mi, duas milhas"),
+    ("na p. 23, vol. 2 e cap. IV", "na página vinte e três, volume dois e capítulo quatro"),
+    ("J. P. 23", "J. P. vinte e três"),
+    ("café s/ açúcar, a 10 m/s", "café sem açúcar, a dez metros por segundo"),
+    ("Rua Sete, s/n", "Rua Sete, sem número"),
+    ("Cia. Ltda.", "Companhia limitada."),
 ]
 
 EUROPEAN = [
