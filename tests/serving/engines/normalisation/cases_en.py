@@ -139,6 +139,9 @@ CASES = [
     ("at 5 p. 3", "at five p. three"),
     ("Acme Co. Ltd. is here.", "Acme company limited is here."),
     ("Acme Co. It is here.", "Acme company. It is here."),
+    ("the part I like", "the part I like"),
+    ("Type II, Part I", "Type two, Part one"),
+    ("Pope Leo XIV", "Pope Leo the fourteenth"),
 ]
 
 BRITISH = [

@@ -73,6 +73,8 @@ SPANISH = [
     ("Juan 3:16", "Juan tres, dieciséis"),
     ("cap. 3, págs. 3-5", "Capítulo tres, páginas tres a cinco"),
     ("en 500 a. C. y ahora", "en quinientos antes de Cristo y ahora"),
+    ("el s. XIX y los siglos XV y XVI", "el siglo diecinueve y los siglos quince y dieciséis"),
+    ("la II República y el XX Congreso", "la segunda República y el vigésimo Congreso"),
 ]
 
 FRENCH = [
@@ -113,6 +115,9 @@ FRENCH = [
     ("3 Mds d'euros", "trois milliards d'euros"),
     ("taille 4 M", "taille quatre M"),
     ("à la p. 23, chap. 3", "à la page vingt-trois, chapitre trois"),
+    ("François Ier et la Ve République", "François premier et la cinquième République"),
+    ("les XVe et XVIe siècles", "les quinzième et seizième siècles"),
+    ("La Vie et Ive", "La Vie et Ive"),
 ]
 
 GERMAN = [
@@ -191,6 +196,10 @@ GERMAN = [
     ("am 3. und 4. Juni", "am dritten und vierten Juni"),
     ("vom 3.-5. Mai", "vom dritten bis fünften Mai"),
     ("Es gab 3. Danach nichts.", "Es gab drei. Danach nichts."),
+    ("Ludwig XIV. war König.", "Ludwig der Vierzehnte war König."),
+    ("unter Friedrich II. von Preußen", "unter Friedrich dem Zweiten von Preußen"),
+    ("die Zeit Ludwigs XIV.", "die Zeit Ludwigs des Vierzehnten."),
+    ("Peter V. Schmidt", "Peter V. Schmidt"),
 ]
 
 ITALIAN = [
@@ -231,4 +240,8 @@ ITALIAN = [
     ("Giovanni 3:16", "Giovanni tre, sedici"),
     ("alle 3:16", "alle tre e sedici"),
     ("alla p. 23, n. 5", "alla pagina ventitré, numero cinque"),
+    ("XV e XVI secolo", "quindicesimo e sedicesimo secolo"),
+    ("la II guerra mondiale", "la seconda guerra mondiale"),
+    ("secolo XIX", "secolo diciannovesimo"),
+    ("papa Leone XIII", "papa Leone tredicesimo"),
 ]

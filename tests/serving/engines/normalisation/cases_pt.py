@@ -147,6 +147,13 @@ CASES = [
     ("café s/ açúcar, a 10 m/s", "café sem açúcar, a dez metros por segundo"),
     ("Rua Sete, s/n", "Rua Sete, sem número"),
     ("Cia. Ltda.", "Companhia limitada."),
+    ("séculos XV e XVI", "séculos quinze e dezesseis"),
+    ("do século XIX ao XX", "do século dezenove ao vinte"),
+    ("a II Guerra Mundial e o XX Congresso", "a segunda Guerra Mundial e o vigésimo Congresso"),
+    ("II Guerra Mundial", "segunda Guerra Mundial"),
+    ("Rua XV de Novembro", "Rua quinze de Novembro"),
+    ("inciso IV", "inciso quatro"),
+    ("o I Ching e a XX Fox", "o I Ching e a XX Fox"),
 ]
 
 EUROPEAN = [
