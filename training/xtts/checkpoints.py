@@ -1,7 +1,8 @@
 """Checkpoints of a run: ``checkpoints/step-<number>/`` with the weights, AdamW's state and where the run was.
 
 A directory is written under another name, made durable and renamed, and its manifest has a sha256 of every file: what
-is torn or rotten is found when it is read, renamed ``.bad``, and the checkpoint before it is taken.
+is torn or rotten is found when it is read, renamed ``.bad``, and the checkpoint before it is taken. What the volume
+cannot read is not damaged: that is a StorageError, and the run is tried again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 
-from serving.errors import InvalidRequest, ModelFilesError
+from serving.errors import InvalidRequest, ModelFilesError, StorageError
 from serving.files import fsync_directory, refusing
 from serving.store.manifest import Manifest, verify_manifest, write_manifest
 from serving.store.training_files import CHECKPOINTS, TrainingSettings
@@ -90,31 +92,55 @@ class Checkpoints:
         return target
 
     def steps(self) -> list[int]:
-        """Steps that have a checkpoint, the oldest first."""
-        if not self.directory.is_dir():
+        """Steps that have a checkpoint, the oldest first; raises StorageError."""
+        try:
+            matches = [NAME.fullmatch(path.name) for path in self.directory.iterdir()]
+        except FileNotFoundError:
             return []
-        matches = (NAME.fullmatch(path.name) for path in self.directory.iterdir())
+        except OSError as error:
+            raise _unread(self.directory, error) from error
         return sorted(int(match[1]) for match in matches if match)
 
     def newest(self) -> Checkpoint | None:
-        """The newest that is sound; those after it are renamed, so that they are not tried again."""
+        """The newest that is sound; those after it are renamed, so that they are not tried again.
+
+        None where there is none. Raises ModelFilesError where all are damaged, as ``read`` otherwise; all keep
+        their names then.
+        """
+        damaged = []
         for step in reversed(self.steps()):
             try:
-                return self.read(step)
+                sound = self.read(step)
             except ModelFilesError as error:
-                log.warning("checkpoint of step %d is damaged (%s); the one before is taken", step, error)
-                self._set_aside(step)
+                log.warning("checkpoint of step %d is damaged (%s); the one before is tried", step, error)
+                damaged.append(step)
+                continue
+            for each in damaged:
+                self._set_aside(each)
+            return sound
+        if damaged:
+            raise ModelFilesError(
+                f"every checkpoint in {self.directory} is damaged or incomplete, and the log says how; restore one, "
+                "delete that directory to train from the beginning, or start a new run"
+            )
         return None
 
     def read(self, step: int, *, optimizer: bool = True) -> Checkpoint:
         """The checkpoint of ``step``; raises ModelFilesError that names the file that is missing or damaged.
 
-        Raises InvalidRequest for one of another version.
+        Raises StorageError where the volume does not read it, InvalidRequest for one of another version.
         """
         path = self._path(step)
-        facts = _facts(path, verify_manifest(path, hashes=True))
-        state = read_tensors(path / OPTIMIZER) if optimizer else {}
-        return Checkpoint(path, facts, read_tensors(path / WEIGHTS), state)
+        try:
+            facts = _facts(path, verify_manifest(path, hashes=True))
+            state = read_tensors(path / OPTIMIZER) if optimizer else {}
+            return Checkpoint(path, facts, read_tensors(path / WEIGHTS), state)
+        except ModelFilesError as error:
+            cause, missing = error.__cause__, (FileNotFoundError, NotADirectoryError)
+            # safetensors hides the volume's errors in its own, and what it reads has the right sha256.
+            if isinstance(cause, OSError | SafetensorError) and not isinstance(cause, missing):
+                raise _unread(path, cause) from error
+            raise
 
     def prune(self, keep: int, best: int | None) -> None:
         """Delete all but the ``keep`` newest and ``best``, and all damaged ones but the newest; raises StorageError."""
@@ -148,3 +174,10 @@ def _facts(path: Path, manifest: Manifest) -> Facts:
             f"{path} is of another version of kubevoice ({where}: {first['msg']}); go on with that one, or start anew",
             param="run",
         ) from None
+
+
+def _unread(path: Path, error: OSError | SafetensorError) -> StorageError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return StorageError(
+        f"cannot read {path}: {reason}; check the volume and start the run again, nothing is lost of it"
+    )

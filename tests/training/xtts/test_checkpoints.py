@@ -14,6 +14,7 @@ from serving.errors import InvalidRequest, ModelFilesError, StorageError
 from serving.store.training_files import TrainingSettings
 from training.xtts.checkpoints import OPTIMIZER, WEIGHTS, Checkpoints, Facts
 from training.xtts.position import LossSums, Position
+from training.xtts.tensors import read_tensors
 
 
 def facts(step: int) -> Facts:
@@ -74,6 +75,58 @@ def test_a_damaged_newest_is_set_aside_and_the_one_before_is_taken(
     assert newest is not None
     assert newest.facts.position.step == 10
     assert names(checkpoints) == ["step-00000010", "step-00000020.bad"]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew_unasked(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    checkpoints = filled(tmp_path, 10, 20)
+    for step in (10, 20):
+        damage(checkpoints.directory / f"step-000000{step}" / WEIGHTS)
+    for _ in range(2):
+        with pytest.raises(ModelFilesError, match=r"every checkpoint in .* restore one, delete that directory"):
+            checkpoints.newest()
+        assert names(checkpoints) == ["step-00000010", "step-00000020"]
+
+
+def unread(path: Path) -> None:
+    """The one error of a volume that root meets, too: ELOOP."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER, "manifest.json"])
+def test_what_the_volume_does_not_read_is_not_damaged(tmp_path: Path, name: str) -> None:
+    checkpoints = filled(tmp_path, 10, 20, 30)
+    cut(checkpoints.directory / "step-00000030" / WEIGHTS)
+    unread(checkpoints.directory / "step-00000020" / name)
+    with pytest.raises(StorageError, match=r"cannot read .*step-00000020: Too many levels .*; check the volume"):
+        checkpoints.newest()
+    assert names(checkpoints) == ["step-00000010", "step-00000020", "step-00000030"]
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
+def test_nor_is_what_it_no_longer_reads_once_its_hash_was_right(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path) -> dict[str, torch.Tensor]:
+        if path.name == name:
+            cut(path)
+        return read_tensors(path)
+
+    checkpoints = filled(tmp_path, 10, 20)
+    monkeypatch.setattr("training.xtts.checkpoints.read_tensors", fails)
+    with pytest.raises(StorageError, match="cannot read"):
+        checkpoints.newest()
+    assert names(checkpoints) == ["step-00000010", "step-00000020"]
+
+
+def test_a_folder_that_the_volume_does_not_read_is_not_without_checkpoints(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.directory.symlink_to(checkpoints.directory.name)
+    with pytest.raises(StorageError, match="cannot read"):
+        checkpoints.newest()
 
 
 def test_one_of_another_version_is_no_damage(tmp_path: Path) -> None:
