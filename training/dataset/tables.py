@@ -98,22 +98,32 @@ def _delimited(path: Path, text: str, first: str) -> Table | None:
     if not lines or len(lines[0][1]) < 2:
         return None
     header = [name.strip().lower() for name in lines[0][1]]
-    if set(header) & set(FILE) and set(header) & set(TEXT):
-        rows = [_row(path, number, _fields(path, number, header, line)) for number, line in lines[1:]]
-    elif len(header) == 2 and PurePosixPath(header[0]).suffix and all(len(line) == 2 for _, line in lines):
-        rows = [Row(line[0], line[1]) for _, line in lines]
-    else:
+    named = bool(set(header) & set(FILE) and set(header) & set(TEXT))
+    if not named and (
+        len(header) != 2 or not PurePosixPath(header[0]).suffix or any(len(one) != 2 for _, one in lines)
+    ):
         return None
+    for number, line in lines:
+        if any("\n" in field or "\r" in field for field in line):
+            raise _bad(path, number, 'has a field that goes on in the next line; close its quotation mark or write ""')
+    if named:
+        rows = [_row(path, number, _fields(path, number, header, line)) for number, line in lines[1:]]
+    else:
+        rows = [Row(line[0], line[1]) for _, line in lines]
     return Table("csv", tuple(rows))
 
 
 def _csv_lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    """Rows with the number of their first line. Between tabs nothing is quoted, as in Common Voice's files."""
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting)
+    number = 1
     try:
         for line in reader:
-            yield reader.line_num, line
+            yield number, line
+            number = reader.line_num + 1
     except csv.Error as error:
-        raise _bad(path, reader.line_num, f"is not CSV ({error})") from None
+        raise _bad(path, number, f"is not CSV ({error})") from None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
