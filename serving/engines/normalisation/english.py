@@ -138,6 +138,12 @@ AMERICAN = Language(
     year=_year,
     year_before="in|since|until|till|by|from|before|after|during|of|year|around|circa|to|and",
     unit_names={
+        "tsp": ("teaspoon", "teaspoons"),
+        "tbsp": ("tablespoon", "tablespoons"),
+        "hr": ("hour", "hours"),
+        "hrs": ("hour", "hours"),
+        "dB": ("decibel", "decibels"),
+        "rpm": ("revolution per minute", "revolutions per minute"),
         "mph": ("mile per hour", "miles per hour"),
         "lbs": ("pound", "pounds"),
         "Mbps": ("megabit per second", "megabits per second"),

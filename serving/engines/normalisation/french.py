@@ -114,6 +114,12 @@ FRENCH = Language(
     ordinal=_ordinal,
     ordinal_suffixes=r"(?:ers?|res?|ère|ème|e|es|º|ª)\b",
     feminine_units=frozenset({"h", "min", "s", "ms", "t", "oz", "lb", "kcal"}),
+    unit_names={
+        "Go": ("gigaoctet", "gigaoctets"),
+        "Mo": ("mégaoctet", "mégaoctets"),
+        "To": ("téraoctet", "téraoctets"),
+        "dB": ("décibel", "décibels"),
+    },
     centuries=("siècle", "siècles"),
     monarchs=frozenset(
         {

@@ -114,6 +114,12 @@ GERMAN = Language(
     ordinal=_ordinal,
     ordinal_suffixes="",
     feminine_units=frozenset({"h", "min", "s", "ms", "t", "oz", "mi", "kWh", "kcal"}),
+    unit_names={
+        "TL": ("Teelöffel", "Teelöffel"),
+        "EL": ("Esslöffel", "Esslöffel"),
+        "qm": ("Quadratmeter", "Quadratmeter"),
+        "dB": ("Dezibel", "Dezibel"),
+    },
     centuries=(),
     time_suffix=r"(?:[ ]?Uhr|[ ]?h)",
     year=_year,

@@ -102,7 +102,11 @@ ITALIAN = Language(
     ),
     ordinal_suffixes="[ºª°]",
     feminine_units=frozenset({"h", "t", "oz", "lb", "kcal"}),
-    unit_names={"t": ("tonnellata", "tonnellate")},
+    unit_names={
+        "mq": ("metro quadro", "metri quadri"),
+        "dB": ("decibel", "decibel"),
+        "t": ("tonnellata", "tonnellate"),
+    },
     centuries=("secolo",),
     monarchs=frozenset(
         {

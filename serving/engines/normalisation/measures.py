@@ -25,7 +25,9 @@ UNITS = {
     "GHz": "frequency-gigahertz", "KB": "digital-kilobyte", "kB": "digital-kilobyte", "MB": "digital-megabyte",
     "GB": "digital-gigabyte", "TB": "digital-terabyte", "Mbps": "", "W": "power-watt", "kW": "power-kilowatt",
     "MW": "power-megawatt", "kWh": "energy-kilowatt-hour", "V": "electric-volt", "kcal": "energy-kilocalorie",
-    "ha": "area-hectare", "°": "angle-degree", "º": "angle-degree",
+    "TL": "", "EL": "", "tsp": "", "tbsp": "", "hr": "", "hrs": "", "dB": "", "rpm": "", "Go": "", "Mo": "", "To": "",
+    "mq": "", "qm": "", "m/s²": "acceleration-meter-per-square-second", "ha": "area-hectare",
+    "°": "angle-degree", "º": "angle-degree",
 }  # fmt: skip
 _FOLLOWER = re.compile(r"[ ]([^\W\d_]{1,30})")
 _SHOWN = re.compile(r"^\s*[\d.,\s\u00a0\u202f]*\d\s*")

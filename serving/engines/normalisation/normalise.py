@@ -15,6 +15,7 @@ from serving.engines.normalisation.durations import durations
 from serving.engines.normalisation.english import AMERICAN, BRITISH
 from serving.engines.normalisation.french import FRENCH
 from serving.engines.normalisation.german import GERMAN
+from serving.engines.normalisation.halves import halves
 from serving.engines.normalisation.italian import ITALIAN
 from serving.engines.normalisation.language import Language
 from serving.engines.normalisation.measures import measures
@@ -61,6 +62,7 @@ _PASSES = (
     scales,
     notation,
     money,
+    halves,
     measures,
     roman,
     ordinals,

@@ -176,9 +176,11 @@ BRAZILIAN = Language(
         }
     ),
     ordinal_suffixes="[ºª°](?:s\\b)?|\\.[ºª]|(?:o|a|os|as)\\b",
-    feminine_units=frozenset({"h", "t", "oz", "lb", "mi", "mph", "kcal"}),
+    feminine_units=frozenset({"h", "rpm", "t", "oz", "lb", "mi", "mph", "kcal"}),
     dollar="USD",
     unit_names={
+        "dB": ("decibel", "decibéis"),
+        "rpm": ("rotação por minuto", "rotações por minuto"),
         "t": ("tonelada", "toneladas"),
         "Mbps": ("megabit por segundo", "megabits por segundo"),
         "kcal": ("quilocaloria", "quilocalorias"),

@@ -18,7 +18,8 @@ _PARTS = (
 )
 # "a II Guerra", "el XX Congreso": the article says the gender. A letter alone is a name elsewhere.
 _NAMED = re.compile(
-    r"(?P<before>\b(?:(?P<f>a|as|da|na|à|la|della|nella|alla)|o|do|no|ao|el|del|al|il|nel|dal)[ ])?"
+    r"(?P<before>\b(?:(?P<f>[Aa]|as|da|na|à|[Ll]a|della|nella|alla)|"
+    r"[Oo]|[Ee]l|[Ii]l|do|no|ao|el|del|al|il|nel|dal)[ ])?"
     rf"\b(?P<roman>(?=[IVX]{{2}}|I[ ]G){_ROMAN})(?=[ ](?:[Gg]uerra[ ][Mm]ondiale\b|[A-ZÀ-Ý][a-zà-ÿ]{{3}}))"
 )
 _GERMAN = re.compile(

@@ -126,7 +126,7 @@ SPANISH = Language(
     ),
     ordinal_suffixes=r"\.?(?:[ºª°]|er\b)",
     feminine_units=frozenset({"h", "t", "oz", "lb", "mi", "mph", "kcal", "ha"}),
-    unit_names={"kWh": ("kilovatio hora", "kilovatios hora")},
+    unit_names={"dB": ("decibelio", "decibelios"), "kWh": ("kilovatio hora", "kilovatios hora")},
     centuries=("siglo", "siglos", r"s\."),
     monarchs=frozenset(
         {

@@ -142,6 +142,9 @@ CASES = [
     ("the part I like", "the part I like"),
     ("Type II, Part I", "Type two, Part one"),
     ("Pope Leo XIV", "Pope Leo the fourteenth"),
+    ("1/2 kg and 1/4 oz", "half a kilogram and one quarter of an ounce"),
+    ("1/2 cup", "one half cup"),
+    ("2 hrs, 1 tsp and 3 tbsp", "two hours, one teaspoon and three tablespoons"),
 ]
 
 BRITISH = [

@@ -75,6 +75,8 @@ SPANISH = [
     ("en 500 a. C. y ahora", "en quinientos antes de Cristo y ahora"),
     ("el s. XIX y los siglos XV y XVI", "el siglo diecinueve y los siglos quince y dieciséis"),
     ("la II República y el XX Congreso", "la segunda República y el vigésimo Congreso"),
+    ("1/2 taza, ½ kilo y 2 1/2 horas", "media taza, medio kilo y dos horas y media"),
+    ("1/2 de los casos", "un medio de los casos"),
 ]
 
 FRENCH = [
@@ -118,6 +120,8 @@ FRENCH = [
     ("François Ier et la Ve République", "François premier et la cinquième République"),
     ("les XVe et XVIe siècles", "les quinzième et seizième siècles"),
     ("La Vie et Ive", "La Vie et Ive"),
+    ("1/2 tasse et 2½ heures", "une demi-tasse et deux heures et demie"),
+    ("8 Go et 500 Mo", "huit gigaoctets et cinq cents mégaoctets"),
 ]
 
 GERMAN = [
@@ -200,6 +204,9 @@ GERMAN = [
     ("unter Friedrich II. von Preußen", "unter Friedrich dem Zweiten von Preußen"),
     ("die Zeit Ludwigs XIV.", "die Zeit Ludwigs des Vierzehnten."),
     ("Peter V. Schmidt", "Peter V. Schmidt"),
+    ("1/2 Liter und 1/2 TL Salz", "ein halber Liter und ein halber Teelöffel Salz"),
+    ("1½ Stunden und 1/4 l", "eineinhalb Stunden und ein Viertel Liter"),
+    ("100 qm", "einhundert Quadratmeter"),
 ]
 
 ITALIAN = [
@@ -244,4 +251,6 @@ ITALIAN = [
     ("la II guerra mondiale", "la seconda guerra mondiale"),
     ("secolo XIX", "secolo diciannovesimo"),
     ("papa Leone XIII", "papa Leone tredicesimo"),
+    ("1/2 tazza e 1½ ora", "mezza tazza e un'ora e mezza"),
+    ("50 mq", "cinquanta metri quadri"),
 ]

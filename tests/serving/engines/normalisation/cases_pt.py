@@ -26,7 +26,7 @@ CASES = [
     ("o art. 5º da lei", "o artigo quinto da lei"),
     ("1/3 do total", "um terço do total"),
     ("3/4 do bolo", "três quartos do bolo"),
-    ("1½ litro", "um e um meio litro"),
+    ("1½ litro", "um litro e meio"),
     ("R$ 5", "cinco reais"),
     ("R$1,00", "um real"),
     ("Custa R$ 20,15.", "Custa vinte reais e quinze centavos."),
@@ -101,7 +101,7 @@ CASES = [
     ("5° andar", "quinto andar"),
     ("1° de maio", "primeiro de maio"),
     ("1 1/2", "um e um meio"),
-    ("2 1/2 litros", "dois e um meio litros"),
+    ("2 1/2 litros", "dois litros e meio"),
     ("+5511987654321", "mais cinco cinco um um nove oito sete seis cinco quatro três dois um"),
     ("em 31.12.24", "em trinta e um de dezembro de dois mil e vinte e quatro"),
     ("Em 2022 Lula venceu", "Em dois mil e vinte e dois Lula venceu"),
@@ -154,6 +154,12 @@ CASES = [
     ("Rua XV de Novembro", "Rua quinze de Novembro"),
     ("inciso IV", "inciso quatro"),
     ("o I Ching e a XX Fox", "o I Ching e a XX Fox"),
+    ("1/2 xícara e 1 1/2 xícaras", "meia xícara e uma e meia xícaras"),
+    ("2½ xícaras de leite", "duas xícaras e meia de leite"),
+    ("1/2 kg e 1/4 l", "meio quilograma e um quarto de litro"),
+    ("1/2 h", "meia hora"),
+    ("1/2 do total", "um meio do total"),
+    ("O XX Congresso", "O vigésimo Congresso"),
 ]
 
 EUROPEAN = [
