@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def find_sources(raw: Path, *, transcribe: bool) -> Sources:
     rows = _rows(raw, files, audio)
     formats: Counter[str] = Counter()
     recordings = [_recording(raw, path, rows, formats) for path in sorted(audio)]
-    recordings += _missing(audio, rows, formats)
+    recordings += _missing({one.name for one in recordings}, rows, formats)
     if not formats and not transcribe:
         raise InvalidRequest(
             f"{RAW}/ has recordings ({len(audio)}) and no transcripts; looked for {LOOKED_FOR}. Add one, or let "
@@ -99,46 +100,47 @@ def _files(raw: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A row of a table, and where that file should be."""
+    """A row of a table in ``format``."""
 
     format: str
     row: Row
-    path: Path
 
 
-def _rows(raw: Path, files: Sequence[Path], audio: set[Path]) -> dict[Path, list[_Named]]:
-    named: dict[Path, list[_Named]] = {}
+def _rows(raw: Path, files: Sequence[Path], audio: set[Path]) -> dict[str, list[_Named]]:
+    """By the name of the recording that they mean; that of one which is not there is beside the table."""
+    named: dict[str, list[_Named]] = {}
+    known = {path.relative_to(raw).as_posix() for path in audio}
     stems = {path.with_suffix("") for path in audio}
     for path in files:
         is_transcript = path.suffix.lower() in TRANSCRIPTS and path.with_suffix("") in stems
         table = None if path.suffix.lower() not in TABLES or is_transcript else read_rows(path)
+        folder = path.parent.relative_to(raw)
         for row in table.rows if table else ():
-            one = _Named(table.format if table else "", row, _resolve(raw, path.parent, row.file, audio))
-            named.setdefault(one.path, []).append(one)
+            name = _find(folder.as_posix(), row.file, known) or (folder / row.file).as_posix()
+            named.setdefault(name, []).append(_Named(table.format if table else "", row))
     return named
 
 
-def _resolve(raw: Path, folder: Path, name: str, audio: set[Path]) -> Path:
-    """The file that a table in ``folder`` means by ``name``: with or without folder and ending, or another machine's.
+def _find(folder: str, file: str, known: set[str]) -> str | None:
+    """The recording a table in ``folder`` means by ``file``: with or without folder and ending, or another machine's.
 
-    Only names that were found below raw/ are looked at, so that no name leads out of it.
+    Only names that were found below raw/ are looked at, so that no name leads out of it, and only beside the table:
+    one of another folder may be another speaker's.
     """
-    name = name.replace("\\", "/").strip().lstrip("/")
-    candidates = [folder / place / name for place in FOLDERS]
-    candidates += [folder / place / name.rpartition("/")[2] for place in FOLDERS]
-    for candidate in (Path(os.path.normpath(path)) for path in candidates):
-        if candidate in audio:
-            return candidate
-        for suffix in sorted(AUDIO):
-            if (longer := candidate.with_name(candidate.name + suffix)) in audio:
-                return longer
-    return raw / name
+    file = file.replace("\\", "/").strip().strip("/")
+    for name in (file, file.rpartition("/")[2]) if file else ():
+        for place in FOLDERS:
+            candidate = posixpath.normpath(posixpath.join(folder, place, name))
+            for ending in ("", *sorted(AUDIO)):
+                if candidate + ending in known:
+                    return candidate + ending
+    return None
 
 
-def _recording(raw: Path, path: Path, rows: dict[Path, list[_Named]], formats: Counter[str]) -> Recording:
+def _recording(raw: Path, path: Path, rows: dict[str, list[_Named]], formats: Counter[str]) -> Recording:
     """Subtitles know the times, so they go before a table, and a table before a text file."""
     name = path.relative_to(raw).as_posix()
-    named = rows.get(path, [])
+    named = rows.get(name, [])
     for suffix in SUBTITLES:
         if (beside := _beside(path, suffix)) is not None:
             formats[suffix[1:]] += 1
@@ -163,13 +165,13 @@ def _beside(path: Path, suffix: str) -> Path | None:
     return None
 
 
-def _missing(audio: set[Path], rows: dict[Path, list[_Named]], formats: Counter[str]) -> list[Recording]:
-    """The rows whose files are not there."""
+def _missing(there: set[str], rows: dict[str, list[_Named]], formats: Counter[str]) -> list[Recording]:
+    """The rows whose files are not ``there``."""
     missing = []
-    for path, named in rows.items():
-        if path not in audio:
+    for name, named in rows.items():
+        if name not in there:
             formats[named[0].format] += 1
-            missing.append(Recording(named[0].row.file, None, (_said(named[0].row),), len(named) - 1))
+            missing.append(Recording(name, None, (_said(named[0].row),), len(named) - 1))
     return missing
 
 

@@ -51,6 +51,27 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
     )
 
 
+def test_a_row_whose_file_is_missing_gets_no_recording_of_that_name_from_elsewhere(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"0001.wav": "", "0001.txt": "Anna's.", "wavs/0002.wav": "", "wavs/0002.txt": "Anna's too."})
+    make(
+        raw / "ben", {"list.csv": "file,text\n0001.wav,Ben's.\nwavs/0002.wav,Ben's.\n3.wav,Ben's.\n", "wavs/3.wav": ""}
+    )
+    found = {one.name: (one.path, one.utterances[0].text) for one in find_sources(raw, transcribe=False).recordings}
+    assert found == {
+        "0001.wav": (raw / "0001.wav", "Anna's."),
+        "ben/0001.wav": (None, "Ben's."),
+        "ben/wavs/0002.wav": (None, "Ben's."),
+        "ben/wavs/3.wav": (raw / "ben/wavs/3.wav", "Ben's."),
+        "wavs/0002.wav": (raw / "wavs/0002.wav", "Anna's too."),
+    }
+
+
+def test_a_table_finds_its_recordings_whatever_the_path_to_the_folder_looks_like(tmp_path: Path) -> None:
+    make(tmp_path / "raw", {"a.wav": "", "metadata.csv": "a|One.\n"})
+    (tmp_path / "here").mkdir()
+    assert texts(tmp_path / "here/../raw") == {"a.wav": ["One."]}
+
+
 def test_a_recording_that_is_listed_twice_keeps_its_first_line(tmp_path: Path) -> None:
     raw = make(tmp_path, {"a.wav": "", "metadata.csv": "a|One.\na|Two.\n"})
     (only,) = find_sources(raw, transcribe=False).recordings
