@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from serving.engines.xtts.text import read_out
 from serving.errors import InvalidRequest
 from serving.files import fsync_directory, refusing
 from training.dataset.metadata import Clip
@@ -129,14 +130,22 @@ def _open(path: Path) -> Features | None:
 
 
 def _fingerprint(clips: Sequence[Clip], base: Base, dvae_file: Path) -> str:
-    """A hash of the clips' texts and audio and of what they are encoded with."""
+    """A hash of the clips' texts as they are read out, of their audio, and of what both are encoded with."""
     digest = hashlib.sha256(VERSION.encode())
     for path in (dvae_file, base.directory / "vocab.json"):
         digest.update(_sha256(path))
     digest.update(base.mel_stats.float().numpy().tobytes())
     for clip in clips:
-        digest.update(json.dumps([clip.id, clip.text, clip.language]).encode() + _sha256(clip.path))
+        digest.update(json.dumps([clip.id, _reading(clip), clip.language]).encode() + _sha256(clip.path))
     return digest.hexdigest()[:32]
+
+
+def _reading(clip: Clip) -> str:
+    """What is encoded of the text. Not the text itself: another version of kubevoice may read it otherwise."""
+    try:
+        return read_out(clip.text, clip.language)
+    except Exception:  # noqa: BLE001 - whatever it is, the clip will be left out for it
+        return clip.text
 
 
 def _sha256(path: Path) -> bytes:

@@ -110,6 +110,30 @@ def test_other_clips_have_a_file_of_their_own(
     assert not same(first, second)
 
 
+def test_another_reading_of_the_same_texts_has_a_file_of_its_own(
+    tmp_path: Path, base: Base, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips[0] = replace(clips[0], text="Chapter 2")
+    first = load(clips, base, tmp_path)
+    monkeypatch.setattr("serving.engines.xtts.text.normalise", lambda text, _: text.replace("2", "twice two"))
+    second = load(clips, base, tmp_path)
+    assert not same(first, second)
+    assert second[0].text_tokens.tolist() == base.tokenizer.encode("chapter twice two", lang="en")
+
+
+def test_a_text_that_nobody_can_read_is_left_out(
+    tmp_path: Path, base: Base, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(text: str, _: str) -> str:
+        if text == "unheard of":
+            raise OverflowError
+        return text
+
+    monkeypatch.setattr("serving.engines.xtts.text.normalise", fails)
+    features = load([replace(clips[0], text="unheard of"), *clips[1:]], base, tmp_path)
+    assert list(features.left_out) == [clips[0].id]
+
+
 @pytest.mark.parametrize("kept", [0, 100, -1])
 def test_a_torn_file_is_made_again(
     tmp_path: Path, base: Base, clips: list[Clip], kept: int, caplog: pytest.LogCaptureFixture
