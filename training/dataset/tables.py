@@ -115,8 +115,11 @@ def _delimited(path: Path, text: str, first: str) -> Table | None:
 
 def _csv_lines(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the number of their first line. Between tabs nothing is quoted, as in Common Voice's files."""
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=quoting)
+    lines = io.StringIO(text)
+    if delimiter == "\t":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter)
     number = 1
     try:
         for line in reader:
