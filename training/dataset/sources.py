@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,9 +74,10 @@ def find_sources(raw: Path, *, transcribe: bool) -> Sources:
     audio = {path for path in files if path.suffix.lower() in AUDIO}
     if not audio:
         raise InvalidRequest(f"{RAW}/ has no audio; put wav, mp3, flac, ogg, opus or m4a files there", "raw")
-    rows = _rows(raw, files, audio)
+    words = _Names(raw, (path for path in files if path.suffix.lower() in (*SUBTITLES, *TRANSCRIPTS)))
+    rows = _rows(raw, files, audio, words)
     formats: Counter[str] = Counter()
-    recordings = [_recording(raw, path, rows, formats) for path in sorted(audio)]
+    recordings = [_recording(raw, path, rows, words, formats) for path in sorted(audio)]
     recordings += _missing({one.name for one in recordings}, rows, formats)
     if not formats and not transcribe:
         raise InvalidRequest(
@@ -98,6 +100,22 @@ def _files(raw: Path) -> list[Path]:
     return found
 
 
+class _Names:
+    """Files by their names below ``raw``, whatever the case of the ending and Unicode's form (a Mac decomposes)."""
+
+    def __init__(self, raw: Path, paths: Iterable[Path]) -> None:
+        self._exact = {path.relative_to(raw).as_posix(): path for path in paths}
+        self._alike = {_plain(name): path for name, path in self._exact.items()}
+
+    def find(self, name: str) -> Path | None:
+        return self._exact.get(name) or self._alike.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    stem, ending = posixpath.splitext(name)
+    return unicodedata.normalize("NFC", stem + ending.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class _Named:
     """A row of a table in ``format``."""
@@ -106,22 +124,22 @@ class _Named:
     row: Row
 
 
-def _rows(raw: Path, files: Sequence[Path], audio: set[Path]) -> dict[str, list[_Named]]:
+def _rows(raw: Path, files: Sequence[Path], audio: set[Path], words: _Names) -> dict[str, list[_Named]]:
     """By the name of the recording that they mean; that of one which is not there is beside the table."""
     named: dict[str, list[_Named]] = {}
-    known = {path.relative_to(raw).as_posix() for path in audio}
-    stems = {path.with_suffix("") for path in audio}
+    names = _Names(raw, audio)
+    transcripts = {_beside(raw, path, suffix, words) for path in audio for suffix in TRANSCRIPTS}
     for path in files:
-        is_transcript = path.suffix.lower() in TRANSCRIPTS and path.with_suffix("") in stems
-        table = None if path.suffix.lower() not in TABLES or is_transcript else read_rows(path)
+        table = None if path.suffix.lower() not in TABLES or path in transcripts else read_rows(path)
         folder = path.parent.relative_to(raw)
         for row in table.rows if table else ():
-            name = _find(folder.as_posix(), row.file, known) or (folder / row.file).as_posix()
-            named.setdefault(name, []).append(_Named(table.format if table else "", row))
+            found = _find(folder.as_posix(), row.file, names)
+            name = found.relative_to(raw) if found else folder / row.file
+            named.setdefault(name.as_posix(), []).append(_Named(table.format if table else "", row))
     return named
 
 
-def _find(folder: str, file: str, known: set[str]) -> str | None:
+def _find(folder: str, file: str, names: _Names) -> Path | None:
     """The recording a table in ``folder`` means by ``file``: with or without folder and ending, or another machine's.
 
     Only names that were found below raw/ are looked at, so that no name leads out of it, and only beside the table:
@@ -132,17 +150,17 @@ def _find(folder: str, file: str, known: set[str]) -> str | None:
         for place in FOLDERS:
             candidate = posixpath.normpath(posixpath.join(folder, place, name))
             for ending in ("", *sorted(AUDIO)):
-                if candidate + ending in known:
-                    return candidate + ending
+                if (found := names.find(candidate + ending)) is not None:
+                    return found
     return None
 
 
-def _recording(raw: Path, path: Path, rows: dict[str, list[_Named]], formats: Counter[str]) -> Recording:
+def _recording(raw: Path, path: Path, rows: dict[str, list[_Named]], words: _Names, formats: Counter[str]) -> Recording:
     """Subtitles know the times, so they go before a table, and a table before a text file."""
     name = path.relative_to(raw).as_posix()
     named = rows.get(name, [])
     for suffix in SUBTITLES:
-        if (beside := _beside(path, suffix)) is not None:
+        if (beside := _beside(raw, path, suffix, words)) is not None:
             formats[suffix[1:]] += 1
             cues = read_cues(beside)
             first = named[0].row if named else Row(name, "")
@@ -151,18 +169,16 @@ def _recording(raw: Path, path: Path, rows: dict[str, list[_Named]], formats: Co
         formats[named[0].format] += 1
         return Recording(name, path, (_said(named[0].row),), len(named) - 1)
     for suffix in TRANSCRIPTS:
-        if (beside := _beside(path, suffix)) is not None:
+        if (beside := _beside(raw, path, suffix, words)) is not None:
             formats["text"] += 1
             return Recording(name, path, (Utterance(read_text(beside)),))
     return Recording(name, path)
 
 
-def _beside(path: Path, suffix: str) -> Path | None:
+def _beside(raw: Path, path: Path, suffix: str, words: _Names) -> Path | None:
     """``a.srt`` or ``a.wav.srt`` for ``a.wav``."""
-    for candidate in (path.with_suffix(suffix), path.with_name(path.name + suffix)):
-        if candidate.is_file():
-            return candidate
-    return None
+    name = path.relative_to(raw).as_posix()
+    return words.find(name.removesuffix(path.suffix) + suffix) or words.find(name + suffix)
 
 
 def _missing(there: set[str], rows: dict[str, list[_Named]], formats: Counter[str]) -> list[Recording]:

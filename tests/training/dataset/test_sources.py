@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -27,6 +29,50 @@ def test_a_folder_of_recordings_with_texts_beside_them(tmp_path: Path) -> None:
     raw = make(tmp_path, {"a.wav": "", "a.txt": "One.", "b/c.mp3": "", "b/c.lab": "Two.", "d.ogg": ""})
     assert texts(raw) == {"a.wav": ["One."], "b/c.mp3": ["Two."], "d.ogg": []}
     assert find_sources(raw, transcribe=False).formats == {"text": 2}
+
+
+def test_endings_count_whatever_their_case(tmp_path: Path) -> None:
+    cue = "1\n00:00:01,000 --> 00:00:02,000\nTwo.\n"
+    raw = make(tmp_path, {"A.WAV": "", "A.TXT": "One.", "b.Mp3": "", "b.SRT": cue, "c.WAV": "", "d.FLAC": ""})
+    make(raw, {"list.CSV": "file,text\nc.wav,Three.\nd,Four.\n"})
+    assert texts(raw, transcribe=True) == {
+        "A.WAV": ["One."],
+        "b.Mp3": ["Two."],
+        "c.WAV": ["Three."],
+        "d.FLAC": ["Four."],
+    }
+
+
+def test_a_text_that_is_a_link_out_of_the_folder_is_none(tmp_path: Path) -> None:
+    make(tmp_path, {"secret.txt": "Secret."})
+    raw = make(tmp_path / "raw", {"a.wav": ""})
+    (raw / "a.txt").symlink_to(tmp_path / "secret.txt")
+    assert texts(raw, transcribe=True) == {"a.wav": []}
+
+
+def test_a_text_with_bars_beside_its_recording_is_no_table(tmp_path: Path) -> None:
+    raw = make(tmp_path, {"a.wav": "", "a.wav.txt": "One | two.", "b.wav": "", "b.TXT": "Three | four."})
+    assert texts(raw) == {"a.wav": ["One | two."], "b.wav": ["Three | four."]}
+
+
+@pytest.mark.parametrize(("there", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_found_in_either_form_of_unicode(
+    tmp_path: Path, there: Literal["NFC", "NFD"], written: Literal["NFC", "NFD"]
+) -> None:
+    def form(name: str) -> str:
+        return unicodedata.normalize(written, name)
+
+    names = [unicodedata.normalize(there, name) for name in ("Größe/Grüße.wav", "Größe/Tür.wav")]
+    raw = make(tmp_path, {names[0]: "", names[1]: ""})
+    (raw / names[1]).with_name(form("Tür.txt")).write_text("Zwei.")
+    make(raw, {"list.csv": form("file,text\nGröße/Grüße.wav,Eins.\n")})
+    assert texts(raw) == {names[0]: [form("Eins.")], names[1]: ["Zwei."]}
+
+
+def test_of_two_names_that_differ_by_their_form_alone_each_keeps_its_text(tmp_path: Path) -> None:
+    both = [unicodedata.normalize(form, "Tür") for form in ("NFC", "NFD")]
+    raw = make(tmp_path, {f"{name}{ending}": name for name in both for ending in (".wav", ".txt")})
+    assert texts(raw) == {f"{name}.wav": [name] for name in both}
 
 
 def test_ljspeech_in_a_folder_of_its_own(tmp_path: Path) -> None:
