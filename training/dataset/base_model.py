@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from serving.audio.pcm import Pcm
+from serving.engines.normalisation import edition
 from serving.engines.xtts.checkpoint import owned, read_config, read_parts
 from serving.engines.xtts.text import TextFrontEnd, read_out
 from serving.errors import ModelFilesError
@@ -24,7 +25,7 @@ ENCODER = "hifigan_decoder.speaker_encoder."
 ENCODER_RATE = 16000
 
 READING = 2
-"""Of the front end; another one reads texts anew."""
+"""Of the front end beside ``normalise``, which tells its ``edition`` itself; another one reads texts anew."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ class BaseModel:
         config = read_config(directory)
         parts = read_parts(directory, config)
         vocabulary = hashlib.sha256((directory / "vocab.json").read_bytes()).hexdigest()[:16]
-        self.name, self.identity = name, f"{name} {vocabulary} {parts.file.stat().st_size} {READING}"
+        self.name = name
+        self.identity = f"{name} {vocabulary} {parts.file.stat().st_size} {READING} {edition()}"
         self.front_end = TextFrontEnd(parts.tokenizer, config.languages, config.model_args.gpt_max_text_tokens)
         self._tokenizer = parts.tokenizer
         self._unknown = parts.tokenizer.tokenizer.token_to_id("[UNK]")

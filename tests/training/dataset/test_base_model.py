@@ -30,6 +30,13 @@ def test_tokens_are_counted_and_characters_without_one_are_named(base: BaseModel
     assert base.tokens("Two ☃ and ✈.", "en").unknown == "☃✈"
 
 
+def test_another_edition_of_the_readings_is_another_model(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cached_checkpoint("tiny")
+    assert BaseModel(folder, base.name).identity == base.identity
+    monkeypatch.setattr("training.dataset.base_model.edition", lambda: "another")
+    assert BaseModel(folder, base.name).identity != base.identity
+
+
 @pytest.mark.parametrize("revision", [None, "r7"])
 def test_a_model_that_is_not_there_is_named_with_the_command_that_brings_it(tmp_path: Path, revision: str) -> None:
     with pytest.raises(ModelFilesError, match=r"no model xtts_v2 .* kubevoice models pull"):
