@@ -82,7 +82,8 @@ def settle(directory: Path, clips: Sequence[Clip]) -> str:
 
 def plan_digest(features: Features, settings: TrainingSettings) -> str:
     """Of all that decides which clips the batches of an epoch have; a position within an epoch is one of this plan."""
-    return _hash([[length.id for length in features.lengths], settings.batch_size, settings.seed])
+    lengths = [[length.id, length.text, length.codes] for length in features.lengths]
+    return _hash([lengths, settings.batch_size, settings.seed])
 
 
 def _digest(clip: Clip) -> str:

@@ -45,8 +45,8 @@ def resume(
 def where(facts: Facts, settings: TrainingSettings, plan: str, *, loud: bool = True) -> Position:
     """Where a run with ``settings`` goes on after the checkpoint that says ``facts``; ``loud`` writes to the log.
 
-    Batches that are made of other clips, by another size or seed, are not those that were trained on, so a begun
-    epoch starts again: no clip is left out. Raises InvalidRequest.
+    Batches that are made of other clips or lengths, by another size or seed, are not those that were trained on, so a
+    begun epoch starts again: no clip is left out. Raises InvalidRequest.
     """
     for name in FIXED:
         before, now = getattr(facts.settings, name), getattr(settings, name)
@@ -59,7 +59,8 @@ def where(facts: Facts, settings: TrainingSettings, plan: str, *, loud: bool = T
     if facts.plan != plan and position.batches:
         if loud:
             log.warning(
-                "max_train_samples, batch_size or seed has changed: epoch %d starts again with other batches",
+                "max_train_samples, batch_size, seed or how texts are read has changed: epoch %d starts again with "
+                "other batches",
                 position.epoch + 1,
             )
         return position.model_copy(update={"batches": 0})

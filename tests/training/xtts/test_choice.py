@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from serving.errors import InvalidRequest, ModelFilesError
+from serving.store.training_files import TrainingSettings
 from training.dataset.metadata import Clip, Split
-from training.xtts.choice import DATA_FILE, choose, settle
+from training.xtts.batches import Length
+from training.xtts.choice import DATA_FILE, choose, plan_digest, settle
 
 
 @pytest.fixture
@@ -75,3 +79,23 @@ def test_a_torn_list_is_no_new_dataset(tmp_path: Path, clips: list[Clip]) -> Non
     (tmp_path / DATA_FILE).write_bytes((tmp_path / DATA_FILE).read_bytes()[:50])
     with pytest.raises(ModelFilesError, match="is damaged"):
         settle(tmp_path, clips)
+
+
+def features(**changed: Any) -> Any:
+    """Two clips, the second with what has ``changed``; of features a plan knows the lengths alone."""
+    second: dict[str, Any] = {"id": "b", "text": 20, "codes": 50, "samples": 51200}
+    return SimpleNamespace(lengths=(Length("a", 10, 40, 40960), Length(**{**second, **changed})))
+
+
+@pytest.mark.parametrize("changed", [{"id": "c"}, {"text": 21}, {"codes": 51}])
+def test_other_clips_or_lengths_are_another_plan(changed: dict[str, Any]) -> None:
+    settings = TrainingSettings()
+    assert plan_digest(features(), settings) == plan_digest(features(), settings)
+    assert plan_digest(features(**changed), settings) != plan_digest(features(), settings)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "seed"])
+def test_another_size_or_seed_is_another_plan_and_a_longer_run_is_not(name: str) -> None:
+    settings = TrainingSettings()
+    assert plan_digest(features(), settings.model_copy(update={name: 7})) != plan_digest(features(), settings)
+    assert plan_digest(features(), settings.model_copy(update={"epochs": 7})) == plan_digest(features(), settings)
