@@ -27,6 +27,12 @@ _SPANISH = (
     r"|(?<!\d[ ])[6-9]\d{2}[ ]\d{3}[ ]\d{3}(?![ ]\d|[ \u00a0]?[€$£%]"
     r"|[ ](?:de\b|(?!antes|después|tras)[^\W\d_]{3,30}s\b|[A-Z]{3}\b))"
 )
+# With the zero of the area: "030 1234567", "0171/1234567".
+_NATIONAL = {
+    "es": _SPANISH,
+    "de": r"|0\d{2,4}[ /-]\d{5,9}|0\d{2,4}[ /-]\d{2,4}(?:[ ]\d{2,4}){1,4}",
+    "it": r"|0\d{1,3}[ /-]\d{5,8}|3\d{2}[ ]\d{6,7}",
+}
 _DATE = re.compile(r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{2})")
 _DATED = re.compile(
     r"\b(?:am|vom|bis|den|dem|der|zum|seit|ab|und|dia|em|desde|até|el|día|le|du|au|il|dal|al|del|on|until)[ ]$",
@@ -41,7 +47,7 @@ _ZEROS = re.compile(r"\.\d{3}(?:\.\d{3})+$")
 
 
 def codes(language: Language) -> Callable[[str], str]:
-    code = re.compile(_CODE % (_SPANISH if language.code == "es" else ""))
+    code = re.compile(_CODE % _NATIONAL.get(language.code, ""))
 
     def spell(match: re.Match[str]) -> str:
         written = match[0]

@@ -75,6 +75,8 @@ AMERICAN = Language(
         "B": "billion",
     },
     short_scales={"bn": ("billion", "billion"), "tn": ("trillion", "trillion")},
+    per="per",
+    times=("time", "times"),
     of_scale=lambda currency: currency,
     abbreviations={
         "dr.": "doctor",
@@ -121,6 +123,8 @@ AMERICAN = Language(
     },
     final_abbreviations=frozenset({"etc.", "inc.", "ltd.", "corp.", "co.", "jr.", "sr.", "ave.", "blvd.", "st."}),
     signs={
+        "²": "squared",
+        "³": "cubed",
         "§": "section",
         "&": "and",
         "@": "at",

@@ -70,6 +70,8 @@ FRENCH = Language(
         "Md": ("milliard", "milliards"),
         "Mds": ("milliard", "milliards"),
     },
+    per="par",
+    times=("fois", "fois"),
     of_scale=_of,
     abbreviations={
         "m.": "monsieur",
@@ -108,7 +110,17 @@ FRENCH = Language(
         "Fig.": "figure",
     },
     final_abbreviations=frozenset({"etc.", "cie.", "av. j.-c.", "ap. j.-c.", "apr. j.-c."}),
-    signs={"&": "et", "@": "arobase", "#": "dièse", "+": "plus", "=": "égale", "°": "degrés", "×": "fois"},  # noqa: RUF001
+    signs={
+        "²": "au carré",
+        "³": "au cube",
+        "&": "et",
+        "@": "arobase",
+        "#": "dièse",
+        "+": "plus",
+        "=": "égale",
+        "°": "degrés",
+        "\u00d7": "fois",
+    },
     time=_time,
     day_month=_day_month,
     ordinal=_ordinal,

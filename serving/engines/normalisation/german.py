@@ -69,6 +69,8 @@ GERMAN = Language(
         "Tsd": ("tausend", "tausend"),
     },
     ratio="zu",
+    per="pro",
+    times=("mal", "mal"),
     of_scale=lambda currency: currency,
     scale_gender="f",
     abbreviations={
@@ -108,7 +110,18 @@ GERMAN = Language(
         "Art.": "Artikel",
     },
     final_abbreviations=frozenset({"usw.", "etc.", "str.", "v. chr.", "n. chr.", "jh."}),
-    signs={"&": "und", "@": "ät", "#": "Raute", "+": "plus", "=": "gleich", "°": "Grad", "×": "mal", "§": "Paragraph"},  # noqa: RUF001
+    signs={
+        "²": "hoch zwei",
+        "³": "hoch drei",
+        "&": "und",
+        "@": "ät",
+        "#": "Raute",
+        "+": "plus",
+        "=": "gleich",
+        "°": "Grad",
+        "\u00d7": "mal",
+        "§": "Paragraph",
+    },
     time=_time,
     day_month=_day_month,
     ordinal=_ordinal,

@@ -75,7 +75,8 @@ def _and_half(language: Language, whole: str, name: str, gender: Gender) -> str:
 def _of_unit(language: Language, fraction: str, name: str, *, half: bool) -> str:
     """The fraction stays in figures for ``ordinals``."""
     if language.code == "en":
-        return f"{'half' if half else f'{fraction} of'} {'an' if name.startswith(('ounce', 'hour', 'acre', 'inch')) else 'a'} {name}"
+        article = "an" if name.startswith(("ounce", "hour", "acre", "inch")) else "a"
+        return f"{'half' if half else f'{fraction} of'} {article} {name}"
     return f"{fraction} {_OF[language.code]}{name}"
 
 

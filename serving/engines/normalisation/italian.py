@@ -57,6 +57,8 @@ ITALIAN = Language(
         "mila": "mila",
     },
     short_scales={"mln": ("milione", "milioni"), "mld": ("miliardo", "miliardi")},
+    per="a",
+    times=("volta", "volte"),
     of_scale=lambda currency: f"di {currency}",
     abbreviations={
         "sig.ra": "signora",
@@ -93,7 +95,17 @@ ITALIAN = Language(
         "Fig.": "figura",
     },
     final_abbreviations=frozenset({"ecc.", "a.c.", "d.c.", "s.p.a."}),
-    signs={"&": "e", "@": "chiocciola", "#": "cancelletto", "+": "più", "=": "uguale a", "°": "gradi", "×": "per"},  # noqa: RUF001
+    signs={
+        "²": "al quadrato",
+        "³": "al cubo",
+        "&": "e",
+        "@": "chiocciola",
+        "#": "cancelletto",
+        "+": "più",
+        "=": "uguale a",
+        "°": "gradi",
+        "\u00d7": "per",
+    },
     time=_time,
     day_month=_day_month,
     ordinal=_ordinal,

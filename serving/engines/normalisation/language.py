@@ -36,7 +36,8 @@ class Language:
     counts, ``feminine_articles`` of words behind which a number is feminine ("às 2"), and ``numbered`` of those whose
     number is a name ("linha 2") or that are articles of one thing ("o 2"). ``number_abbreviations``
     are some before a number only ("p. 5"), spelled as they are. ``short_scales`` are abbreviations of
-    millions in the singular and the plural, and ``ratio`` stands between the numbers of "3:1", where ``to`` does not.
+    millions in the singular and the plural, and ``ratio`` stands between the numbers of "3:1", where ``to`` does
+    not. ``per`` is the slash of "R$ 5/kg", and ``times`` are those of "1x" and "12x".
     """
 
     code: str
@@ -82,6 +83,8 @@ class Language:
     number_abbreviations: Mapping[str, str] = field(default_factory=dict)
     short_scales: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     ratio: str = ""
+    per: str = "por"
+    times: tuple[str, str] = ("vez", "vezes")
     feminine_articles: str = ""
     numbered: str = ""
 

@@ -30,6 +30,7 @@ UNITS = {
     "°": "angle-degree", "º": "angle-degree",
 }  # fmt: skip
 _FOLLOWER = re.compile(r"[ ]([^\W\d_]{1,30})")
+_ATTRIBUTE = re.compile(r"\b[Aa]n?[ ]$")
 _SHOWN = re.compile(r"^\s*[\d.,\s\u00a0\u202f]*\d\s*")
 
 
@@ -40,6 +41,8 @@ def measures(language: Language) -> Callable[[str], str]:
     number = rf"(?P<minus>{NEGATIVE}){first}(?P<number>{language.number})"
     quantity = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>{names})(?![\w/²³'’]|\.\w)")  # noqa: RUF001
     percent = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>[%‰])")
+
+    alone = re.compile(r"(?<![\w/])(?:[kc]?m²|m³)(?![\w/])")
 
     def read(match: re.Match[str], gender: Gender) -> str:
         said = language.negative(match["minus"]) + language.read(match["number"], gender)
@@ -52,12 +55,19 @@ def measures(language: Language) -> Callable[[str], str]:
         if unit in "°º" and _nth(language, match):
             return match[0]
         value = value_of(match["number"], comma=language.comma)
+        if language.code == "en" and _ATTRIBUTE.search(match.string, max(0, match.start() - 3), match.start()):
+            value = Decimal(1) if match.string[match.end() :][:1] in {" ", "-"} else value  # "a 10 km run"
         return f"{read(match, 'f' if unit in language.feminine_units else 'm')} {unit_name(language, unit, value)}"
 
     def hundredths(match: re.Match[str]) -> str:
         return f"{read(match, '')} {language.percent if match['unit'] == '%' else language.per_mille}"
 
-    return lambda text: quantity.sub(measured, percent.sub(hundredths, text)) if re.search(r"\d", text) else text
+    def apply(text: str) -> str:
+        if re.search(r"\d", text):
+            text = quantity.sub(measured, percent.sub(hundredths, text))
+        return alone.sub(lambda match: unit_name(language, match[0], Decimal(1)), text)
+
+    return apply
 
 
 def _nth(language: Language, match: re.Match[str]) -> bool:

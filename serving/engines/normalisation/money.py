@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 
 from babel.numbers import get_currency_name
 
 from serving.engines.normalisation.language import Currency, Language
+from serving.engines.normalisation.measures import UNITS, unit_name
 from serving.engines.normalisation.numbers import NEGATIVE, value_of
 
 SIGNS = {
     "R$": "BRL", "US$": "USD", "U$": "USD", "C$": "CAD", "CA$": "CAD", "A$": "AUD", "AU$": "AUD", "MX$": "MXN",
     "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "$": "",
 }  # fmt: skip
+_ATTRIBUTE = re.compile(r"\b[Aa]n?[ ]$")
 CODES = ("USD", "EUR", "GBP", "BRL", "JPY", "INR", "CHF", "CAD", "AUD", "MXN", "ARS", "CNY", "SEK", "NOK", "DKK", "PLN")
 
 
@@ -23,11 +26,13 @@ def money(language: Language) -> Callable[[str], str]:
     first = rf"(?:(?P<first>{language.number})[ ]?[-\u2013][ ]?)?"
     span = re.compile(rf"(?<=\d)[ ]?[-\u2013][ ]?(?=(?:{sign})[ ]?\d)")
     amount = rf"{first}(?P<number>{language.number})(?![.,]\d)(?:[ \u00a0]?(?P<scale>{scales})(?!\w))?"
+    units = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True) if UNITS[unit])
+    per = rf"(?P<per>/(?:(?P<unit>{units})(?!\w)|(?=[^\W\d_])))?"
     before = re.compile(
         rf"(?P<minus>{NEGATIVE.replace(chr(92) + 'd', f'(?:{sign})')})(?<![\w$])(?P<sign>{sign})[ \u00a0\u202f]?"
-        rf"(?P<inner>[-−]?){amount}"  # noqa: RUF001
+        rf"(?P<inner>[-−]?){amount}{per}"  # noqa: RUF001
     )
-    after = re.compile(rf"(?P<minus>{NEGATIVE})(?<![.,]){amount}[ \u00a0\u202f]?(?P<sign>{sign})(?![\w$])")
+    after = re.compile(rf"(?P<minus>{NEGATIVE})(?<![.,]){amount}[ \u00a0\u202f]?(?P<sign>{sign})(?![\w$]){per}")
 
     def said(match: re.Match[str]) -> str:
         groups = match.groupdict()
@@ -35,7 +40,14 @@ def money(language: Language) -> Callable[[str], str]:
         if match["first"]:
             minus += f"{language.read(match['first'], 'm')} {language.to} "
         code = SIGNS.get(match["sign"], match["sign"]) or language.dollar
-        return minus + _spoken(language, _currency(language, code), match["number"], match["scale"])
+        currency = _currency(language, code)
+        if language.code == "en" and _ATTRIBUTE.search(match.string, max(0, match.start() - 3), match.start()):
+            currency = Currency(currency.one, currency.one, currency.cent, currency.cent)  # "a $5 bill"
+        amount = minus + _spoken(language, currency, match["number"], match["scale"])
+        if not match["per"]:
+            return amount
+        unit = unit_name(language, match["unit"], Decimal(1)) if match["unit"] else ""
+        return f"{amount} {_per(language, unit or match.string[match.end() : match.end() + 20])}{unit}"
 
     there = re.compile(sign)
 
@@ -46,6 +58,15 @@ def money(language: Language) -> Callable[[str], str]:
         return after.sub(said, before.sub(said, text))
 
     return apply
+
+
+def _per(language: Language, follows: str) -> str:
+    """Italian says "al mese", "all'ora", but "a notte"."""
+    if language.code != "it":
+        return f"{language.per} "
+    if follows[0] in "aeiou":
+        return "all'"
+    return "al " if re.match(r"mese\b|\w+o\b", follows) else "a "
 
 
 def _currency(language: Language, code: str) -> Currency:

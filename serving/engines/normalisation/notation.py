@@ -10,6 +10,7 @@ from serving.engines.normalisation.measures import UNITS
 from serving.engines.normalisation.money import CODES, SIGNS
 
 # "12.30 h" is a time of the day.
+_NO_CENTS = re.compile(r"(?<=\d),[-\u2013](?=[ ]?(?:€|Euro|EUR)|$|\s)")
 _UNITS = "|".join(re.escape(unit) for unit in sorted(UNITS.keys() - {"h", "min", "s"}, key=len, reverse=True))
 _SIGNS = "|".join([*(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)), *CODES])
 _BARE = re.compile(rf"(?:(?<=[\s($€£¥-])|^)(?=\.\d{{1,15}}(?:[ ]?(?:{_UNITS}|%)(?!\w)|(?![\w%]|[.,]\d)))", re.MULTILINE)
@@ -38,6 +39,7 @@ def notation(language: Language) -> Callable[[str], str]:
         return f"{match['sign'] or ''}{written}{match['unit'] or ''}"
 
     def apply(text: str) -> str:
+        text = _NO_CENTS.sub("", text)
         if "." not in text and "," not in text:
             return text
         text = amount.sub(own, text)

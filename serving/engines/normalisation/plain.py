@@ -11,6 +11,8 @@ from serving.engines.normalisation.numbers import NEGATIVE
 
 _JOINED = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _DIMENSIONS = re.compile(r"(?<=\d)[ ]?[x×][ ]?(?=\d)")  # noqa: RUF001
+_TIMES = re.compile(r"(?<![\w.,])(\d{1,4})[xX](?![\w×]|[ ]?\d)")  # noqa: RUF001
+_SLASH = re.compile(r"(?<=\d)[ ]?/[ ]?(?=\d)")
 _RANGE = re.compile(
     r"(?<![\w.,/-])(?P<first>\d{1,15}(?:[.,]\d{1,15})?)(?:-|[ ]?\u2013[ ]?)(?P<last>\d{1,15}(?:[.,]\d{1,15})?)"
     r"(?![\w/-]|[.,]\d)"
@@ -34,10 +36,15 @@ def plain(language: Language) -> Callable[[str], str]:
             return match[0]
         return f"{language.words(int(match[1]))} {point} {language.read_decimals(match[2])}"
 
+    def repeated(match: re.Match[str]) -> str:
+        return f"{match[1]} {language.times[match[1] != '1']}"
+
     signs = _signs(language)
 
     def apply(text: str) -> str:
         if re.search(r"\d", text):
+            text = _TIMES.sub(repeated, text)
+            text = _SLASH.sub(f" {language.slash} ", text)
             text = _RANGE.sub(rf"\g<first> {language.to} \g<last>", text)
             text = _DIMENSIONS.sub(f" {language.signs['×']} ", text)  # noqa: RUF001
             text = number.sub(counted, year(foreign.sub(decimal, _JOINED.sub(" ", text))))

@@ -138,6 +138,8 @@ BRAZILIAN = Language(
     },
     final_abbreviations=frozenset({"etc.", "cia.", "ltda.", "jr.", "a.c.", "d.c.", "s.a."}),
     signs={
+        "²": "ao quadrado",
+        "³": "ao cubo",
         "§": "parágrafo",
         "&": "e",
         "@": "arroba",

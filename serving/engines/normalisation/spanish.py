@@ -58,6 +58,8 @@ SPANISH = Language(
     },
     scales={"billones": "billones", "billón": "billón", "millones": "millones", "millón": "millón", "mil": "mil"},
     short_scales={"M": ("millón", "millones")},
+    per="por",
+    times=("vez", "veces"),
     of_scale=lambda currency: f"de {currency}",
     abbreviations={
         "sr.": "señor",
@@ -99,7 +101,17 @@ SPANISH = Language(
         "Fig.": "figura",
     },
     final_abbreviations=frozenset({"etc.", "cía.", "a.c.", "d.c.", "a. c.", "d. c.", "ee. uu.", "ee.uu.", "s.a."}),
-    signs={"&": "y", "@": "arroba", "#": "almohadilla", "+": "más", "=": "igual a", "°": "grados", "×": "por"},  # noqa: RUF001
+    signs={
+        "²": "al cuadrado",
+        "³": "al cubo",
+        "&": "y",
+        "@": "arroba",
+        "#": "almohadilla",
+        "+": "más",
+        "=": "igual a",
+        "°": "grados",
+        "\u00d7": "por",
+    },
     time=_time,
     day_month=_day_month,
     ordinal=_ordinal,

@@ -14,6 +14,8 @@ _URL = re.compile(
     r"(?:/[\w./%-]{0,200}[\w/])?(?![\w@])",
     re.IGNORECASE,
 )
+_MENTION = re.compile(r"(?<![\w.@/])@\w(?:[\w.]{0,62}\w)?(?![\w@])")
+_HASHTAG = re.compile(r"(?<![\w&/#])#(?=[^\W\d_])")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _PART = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
 
@@ -45,7 +47,8 @@ def web(language: Language) -> Callable[[str], str]:
 
     def apply(text: str) -> str:
         if "@" in text:
-            text = _EMAIL.sub(dictate, text)
+            text = _MENTION.sub(dictate, _EMAIL.sub(dictate, text))
+        text = _HASHTAG.sub("hashtag ", text)
         return _URL.sub(dictate, text) if "." in text else text
 
     return apply

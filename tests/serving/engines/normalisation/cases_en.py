@@ -114,7 +114,7 @@ CASES = [
     ("wait 30s", "wait thirty seconds"),
     ("in his 20s", "in his twenties"),
     ("2.5s or 5-10s", "two point five seconds or five to ten seconds"),
-    ("a 15s clip", "a fifteen seconds clip"),
+    ("a 15s clip", "a fifteen second clip"),
     ("3h 20m", "three hours and twenty minutes"),
     ("2m 30s", "two minutes and thirty seconds"),
     ("5m10s", "five minutes and ten seconds"),
@@ -145,6 +145,12 @@ CASES = [
     ("1/2 kg and 1/4 oz", "half a kilogram and one quarter of an ounce"),
     ("1/2 cup", "one half cup"),
     ("2 hrs, 1 tsp and 3 tbsp", "two hours, one teaspoon and three tablespoons"),
+    ("a $5 bill and a $2 million grant", "a five dollar bill and a two million dollar grant"),
+    ("It was a 10 km run.", "It was a ten kilometer run."),
+    ("$9.99/month or $4/lb", "nine dollars and ninety-nine cents per month or four dollars per pound"),
+    ("10x faster", "ten times faster"),
+    ("#MeToo and @john_doe", "hashtag MeToo and at john underscore doe"),
+    ("C# and F#", "C hash and F hash"),
 ]
 
 BRITISH = [

@@ -77,6 +77,8 @@ SPANISH = [
     ("la II República y el XX Congreso", "la segunda República y el vigésimo Congreso"),
     ("1/2 taza, ½ kilo y 2 1/2 horas", "media taza, medio kilo y dos horas y media"),
     ("1/2 de los casos", "un medio de los casos"),
+    ("10 €/mes", "diez euros por mes"),
+    ("3x", "tres veces"),
 ]
 
 FRENCH = [
@@ -122,6 +124,7 @@ FRENCH = [
     ("La Vie et Ive", "La Vie et Ive"),
     ("1/2 tasse et 2½ heures", "une demi-tasse et deux heures et demie"),
     ("8 Go et 500 Mo", "huit gigaoctets et cinq cents mégaoctets"),
+    ("10 €/mois", "dix euros par mois"),
 ]
 
 GERMAN = [
@@ -207,6 +210,10 @@ GERMAN = [
     ("1/2 Liter und 1/2 TL Salz", "ein halber Liter und ein halber Teelöffel Salz"),
     ("1½ Stunden und 1/4 l", "eineinhalb Stunden und ein Viertel Liter"),
     ("100 qm", "einhundert Quadratmeter"),
+    ("10 €/Monat und 50,- €", "zehn Euro pro Monat und fünfzig Euro"),
+    ("Tel. 030 1234567", "Telefon null drei null, eins zwei drei vier fünf sechs sieben"),
+    ("0171/1234567", "null eins sieben eins, eins zwei drei vier fünf sechs sieben"),
+    ("Agent 007 100", "Agent null null sieben einhundert"),
 ]
 
 ITALIAN = [
@@ -253,4 +260,7 @@ ITALIAN = [
     ("papa Leone XIII", "papa Leone tredicesimo"),
     ("1/2 tazza e 1½ ora", "mezza tazza e un'ora e mezza"),
     ("50 mq", "cinquanta metri quadri"),
+    ("10 €/mese o 1 €/h", "dieci euro al mese o un euro all'ora"),
+    ("333 1234567", "tre tre tre, uno due tre quattro cinque sei sette"),
+    ("le 300 1000", "le trecento mille"),
 ]

@@ -160,6 +160,13 @@ CASES = [
     ("1/2 h", "meia hora"),
     ("1/2 do total", "um meio do total"),
     ("O XX Congresso", "O vigésimo Congresso"),
+    ("R$ 19,90/mês e R$ 5/kg", "dezenove reais e noventa centavos por mês e cinco reais por quilograma"),
+    ("12x de R$ 10, 2x ou 1x", "doze vezes de dez reais, duas vezes ou uma vez"),
+    ("3 x 4", "três vezes quatro"),
+    ("o preço do m², x² e 10³", "o preço do metro quadrado, x ao quadrado e dez ao cubo"),
+    ("#natal e C#", "hashtag natal e C cerquilha"),
+    ("@maria_silva", "arroba maria sublinhado silva"),
+    ("a Lei 8.078/90", "a Lei oito mil e setenta e oito barra noventa"),
 ]
 
 EUROPEAN = [
