@@ -120,8 +120,12 @@ class _Work:
         too_long = not timed and waveform.seconds > self.spec.settings.max_seconds + 1.0
         transcriber = self.tools.transcriber
         if transcriber is not None and (too_long or not any(clean_text(one.text) for one in said)):
-            language = self._language(first)
-            yield from self._joined(transcriber.sentences(waveform, language or first.language or "", heard), first)
+            try:
+                language = self.base.front_end.language(first.language or self.spec.language)
+            except InvalidRequest as error:  # Whisper is asked for no language that the model would not speak anyway
+                self.refuse("unknown_language", error.message)
+                return
+            yield from self._joined(transcriber.sentences(waveform, language, heard), first)
         elif timed:
             segments = [Segment(one.start or 0.0, one.end or 0.0, one.text) for one in said]
             yield from self._joined(segments, first)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_whisper.tokenizer import Tokenizer
 
 from serving.audio.pcm import Pcm
 from serving.audio.wav import read_wav
@@ -19,11 +20,11 @@ from training.dataset.base_model import BaseModel
 from training.dataset.clips import Made, Tools, make_clips
 from training.dataset.loudness import loudness
 from training.dataset.metadata import SAMPLE_RATE
-from training.dataset.segments import speaks_at_edge
+from training.dataset.segments import Segment, speaks_at_edge
 from training.dataset.sources import Recording, Utterance
 from training.dataset.transcription import Transcriber
 from training.dataset.voice_activity import VoiceActivity
-from training.dataset.waveform import read_waveform
+from training.dataset.waveform import Waveform, read_waveform
 
 TEXT = "Seven and eight and nine and ten."
 
@@ -144,6 +145,22 @@ def test_further_lines_of_a_table_are_told_and_do_not_rename_the_clip(make: Make
 def test_a_line_without_words_is_transcribed_too(make: Make) -> None:
     made = make(spoken("One two three."), "  ", transcriber=Transcriber(cached_whisper(), threads=1))
     assert made.clips[0].text.startswith("One two three.")
+
+
+class Multilingual(Transcriber):
+    """Refuses languages as a model of many does; the tiny one takes all for English."""
+
+    def sentences(self, waveform: Waveform, language: str, heard: Callable[[float], None]) -> list[Segment]:
+        Tokenizer(self._model.hf_tokenizer, multilingual=True, task="transcribe", language=language)
+        return super().sentences(waveform, language, heard)
+
+
+@pytest.mark.parametrize("language", ["English", "xx"])
+def test_nothing_is_transcribed_in_a_language_that_the_model_lacks(make: Make, language: str) -> None:
+    transcriber = Multilingual(cached_whisper(), threads=1)
+    (clip,) = make(spoken("One two three."), Utterance("", language=language), transcriber=transcriber).clips
+    assert clip.reason == "unknown_language"
+    assert language in (clip.detail or "")
 
 
 def test_noise_and_speech_at_the_edge_are_warnings(make: Make) -> None:
