@@ -97,7 +97,18 @@ def _files(raw: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         paths = (Path(folder) / name for name in sorted(names) if name[0] != ".")
         found += [path for path in paths if path.is_file() and path.resolve().is_relative_to(root)]
+    for path in found:
+        _require_utf8(path.relative_to(raw).as_posix())
     return found
+
+
+def _require_utf8(name: str) -> None:
+    """Other names, from an old zip for instance, could not be written to the report."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        raise InvalidRequest(f"{RAW}/{shown} has a name that is not UTF-8; rename it", "raw") from None
 
 
 class _Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 from typing import Literal
@@ -135,6 +136,17 @@ def test_hidden_files_and_those_of_archives_are_left_out(tmp_path: Path) -> None
     raw = make(tmp_path, {"a.wav": "", "a.txt": "One.", ".hid.wav": ""})
     make(raw / "__MACOSX", {"b.wav": ""})
     assert list(texts(raw)) == ["a.wav"]
+
+
+@pytest.mark.parametrize("name", [b"Gr\xfc\xdfe.wav", b"Gr\xfc\xdfe/a.wav"])
+def test_a_name_that_is_not_utf8_is_refused_in_words_that_are(tmp_path: Path, name: bytes) -> None:
+    raw = make(tmp_path, {"a.wav": "", "a.txt": "One."})
+    path = raw / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    with pytest.raises(InvalidRequest, match=r"^raw/Gr\\xfc\\xdfe.* not UTF-8; rename it") as refused:
+        find_sources(raw, transcribe=False)
+    assert refused.value.message.encode()
 
 
 def test_without_transcripts_the_error_says_what_was_looked_for(tmp_path: Path) -> None:
