@@ -32,7 +32,9 @@ class Board:
         """Raises StorageError, as the others do."""
         with refusing(self._path):
             for name in CURVES:
-                self._writer.add_scalar(name, getattr(measured, name), measured.step)
+                value = getattr(measured, name)
+                if value is not None:
+                    self._writer.add_scalar(name, value, measured.step)
             self._writer.flush()
 
     def validated(self, step: int, val_loss: float) -> None:

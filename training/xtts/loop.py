@@ -129,9 +129,9 @@ class Loop:
         if self._group.leads:
             self._calls.moved(self.position, steps)
         if last or self.position.step % self._settings.log_every_n_steps == 0:
-            self._log(steps, rate, result.grad_norm)
+            self._log(steps, rate, result.grad_norm if result.finite else None)
 
-    def _log(self, steps: int, rate: float, grad_norm: float) -> None:
+    def _log(self, steps: int, rate: float, grad_norm: float | None) -> None:
         window, now = self.position.window, time.monotonic()
         self.position = self.position.model_copy(update={"window": LossSums()})
         speed = self._clips / max(now - self._measured_at, 1e-9)

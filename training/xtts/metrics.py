@@ -12,7 +12,10 @@ from serving.store.training_files import METRICS_FILE
 
 @dataclass(frozen=True)
 class Measured:
-    """A logged step; ``train_loss`` is per token over the steps since the last one, comparable to ``val_loss``."""
+    """A logged step; ``train_loss`` is per token over the steps since the last one, comparable to ``val_loss``.
+
+    ``grad_norm`` is the step's own, None where it was skipped.
+    """
 
     step: int
     steps: int
@@ -21,7 +24,7 @@ class Measured:
     text_loss: float
     mel_loss: float
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
     clips_per_second: float
     eta_s: float
     skipped_steps: int
@@ -44,7 +47,7 @@ class Metrics:
     def add(self, measured: Measured) -> None:
         """Append a line; raises StorageError."""
         with refusing(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(measured)) + "\n")
+            file.write(json.dumps(asdict(measured), allow_nan=False) + "\n")
 
 
 def _step(line: bytes) -> float:

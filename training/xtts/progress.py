@@ -61,7 +61,7 @@ class Display:
             self._val = "" if val_loss is None else f", validation {val_loss:.4f}"
             return
         losses = {"val_loss": val_loss, "best_val_loss": best_val_loss}
-        rounded = {name: None if loss is None else _rounded(loss) for name, loss in losses.items()}
+        rounded = {name: _rounded(loss) for name, loss in losses.items()}
         log.info("validated", extra={"fields": {"epoch": epoch, "step": step, **rounded}})
 
     def close(self) -> None:
@@ -88,5 +88,5 @@ def stopping(show: Callable[[int, int], None], check: Callable[[], None]) -> Cal
     return progress
 
 
-def _rounded(value: float) -> float:
-    return value if isinstance(value, int) else float(f"{value:.6g}")
+def _rounded(value: float | None) -> float | None:
+    return value if value is None or isinstance(value, int) else float(f"{value:.6g}")

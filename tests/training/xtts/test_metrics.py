@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from training.xtts.metrics import Measured, Metrics
 
@@ -24,6 +27,15 @@ def test_a_run_that_goes_back_forgets_what_it_will_measure_again(tmp_path: Path)
     assert steps(metrics) == [2, 4]
     metrics.add(measured(6))
     assert steps(metrics) == [2, 4, 6]
+
+
+def test_a_step_that_was_skipped_has_null_where_json_has_no_number(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path)
+    metrics.add(replace(measured(2), grad_norm=None))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        metrics.add(replace(measured(4), grad_norm=float("nan")))
+    assert '"grad_norm": null' in metrics.path.read_text()
+    assert steps(metrics) == [2]
 
 
 def test_a_line_that_was_being_written_is_dropped(tmp_path: Path) -> None:

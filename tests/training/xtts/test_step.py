@@ -148,6 +148,24 @@ def test_a_logged_loss_is_that_of_all_steps_since_the_last(base: Base, features:
     assert logged[1].mel_loss == pytest.approx(fine[2].mel_loss, rel=1e-5)
 
 
+def test_a_skipped_step_that_is_logged_has_no_gradient_norm(base: Base, features: Features) -> None:
+    bias = base.gpt.get_parameter("final_norm.bias")
+    begun = 0
+
+    def spoil_the_second() -> bool:
+        nonlocal begun
+        begun += 1
+        with torch.no_grad():
+            bias[3] = float("nan") if begun == 2 else 0.0
+        return False
+
+    logged: list[Measured] = []
+    settings = SETTINGS.model_copy(update={"log_every_n_steps": 2, "epochs": 1})
+    told = calls(logged=logged, stopping=spoil_the_second)
+    Loop(stepper(base, features, settings), features, settings, Group(), told, Position()).run()
+    assert [(row.step, row.skipped_steps, row.grad_norm is None) for row in logged] == [(2, 1, True), (3, 1, False)]
+
+
 def test_the_time_that_is_left_counts_validations_and_checkpoints_too(base: Base, features: Features) -> None:
     logged: list[Measured] = []
     settings = SETTINGS.model_copy(update={"log_every_n_steps": 1, "epochs": 2})
