@@ -26,7 +26,7 @@ class Board:
 
         self._path = directory / TENSORBOARD
         with refusing(self._path):
-            self._writer: Any = SummaryWriter(self._path, purge_step=step + 1 if step else None)
+            self._writer: Any = SummaryWriter(self._path, purge_step=step + 1)
 
     def step(self, measured: Measured) -> None:
         """Raises StorageError, as the others do."""
