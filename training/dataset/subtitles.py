@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,13 @@ _TIMING = re.compile(rf"^\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 _ASIDE = re.compile(r"\[[^\]]*\]|♪[^♪]*♪?|^\s*[-–]\s+", re.MULTILINE)  # noqa: RUF001  dialogue dashes
 """[music], a song, the dash before another speaker: none of it is read out."""
+
+
+OVERLAP_S = 0.3 + 1e-6
+"""Times are that inexact; who speaks into the words of another overlaps by more."""
+
+ROLLING = 8
+"""So many overlaps are no longer people who speak at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +40,40 @@ def read_cues(path: Path) -> list[Cue]:
 
     Raises InvalidRequest that names the file and line of a time that cannot be used, and for a file without cues.
     """
+    text = read_text(path)
     cues: list[Cue] = []
     timing: tuple[float, float] | None = None
     words: list[str] = []
-    for number, line in enumerate([*read_text(path).splitlines(), ""], 1):
+    numbered = False
+    empty_line_ends = path.suffix.lower() == ".vtt" or text.startswith("WEBVTT")  # notes and styles come between cues
+    for number, line in enumerate(text.splitlines(), 1):
         if "-->" in line:
-            if timing is not None:  # no empty line between the two: the last line is this cue's number
-                cues.append(Cue(*timing, _spoken("\n".join(words[:-1] if words and words[-1].isdigit() else words))))
+            unnumbered = _without_number(words)
+            if timing is not None:
+                cues.append(_cue(timing, unnumbered if numbered else words))
+            elif not cues:
+                numbered = unnumbered != words
             timing, words = _timing(path, number, line), []
-        elif line.strip():
+        elif line or not empty_line_ends:
             words.append(line)
         elif timing is not None:
-            cues.append(Cue(*timing, _spoken("\n".join(words))))
+            cues.append(_cue(timing, words))
             timing = None
+    if timing is not None:
+        cues.append(_cue(timing, words))
     if not cues:
         raise InvalidRequest(f"{path} has no cues; expected lines like 00:00:01,000 --> 00:00:03,500", "raw")
     return _apart([cue for cue in cues if cue.text])
+
+
+def _without_number(lines: list[str]) -> list[str]:
+    """Without the number of the next cue, if the last line that is not empty is one."""
+    last = max((at for at, line in enumerate(lines) if line.strip()), default=-1)
+    return lines[:last] if last >= 0 and lines[last].strip().isdigit() else lines
+
+
+def _cue(timing: tuple[float, float], lines: Sequence[str]) -> Cue:
+    return Cue(*timing, _spoken("\n".join(lines)))
 
 
 def _timing(path: Path, number: int, line: str) -> tuple[float, float]:
@@ -68,8 +95,25 @@ def _spoken(text: str) -> str:
     return clean_text(_ASIDE.sub(" ", html.unescape(_TAG.sub("", text))))
 
 
-def _apart(cues: list[Cue]) -> list[Cue]:
+def _apart(cues: Sequence[Cue]) -> list[Cue]:
+    """Small overlaps are cut off. What is said at once is one cue: nothing tells where in it which words are.
+
+    In captions that roll, line by line, each cue stays while the next is said: they end where the next one starts.
+    """
     ordered = sorted(cues, key=lambda cue: (cue.start, cue.end))
-    followers = [cue.start for cue in ordered[1:]] + [float("inf")]
-    clipped = (Cue(cue.start, min(cue.end, after), cue.text) for cue, after in zip(ordered, followers, strict=True))
-    return [cue for cue in clipped if cue.end > cue.start]
+    pairs = list(itertools.pairwise(ordered))
+    rolls = sum(_rolls(*pair) for pair in pairs) > max(len(pairs) / 2, ROLLING)
+    apart: list[Cue] = []
+    for cue in ordered:
+        before = apart[-1] if apart else None
+        if before is None or before.end <= cue.start:
+            apart.append(cue)
+        elif before.start < cue.start and (before.end - cue.start <= OVERLAP_S or (rolls and _rolls(before, cue))):
+            apart[-1:] = [Cue(before.start, cue.start, before.text), cue]
+        else:
+            apart[-1] = Cue(before.start, max(before.end, cue.end), f"{before.text} {cue.text}")
+    return apart
+
+
+def _rolls(cue: Cue, after: Cue) -> bool:
+    return cue.start < after.start < cue.end < after.end
