@@ -26,6 +26,15 @@ def test_no_clip_that_was_trained_on_validates_after_data_is_added(old: set[str]
     assert val(after) & old <= val(before)
 
 
+def test_a_clip_that_is_dropped_leaves_its_place_only_where_validation_was_full_or_had_one() -> None:
+    few = {"c1", "c2", "c3", "c5", "c6"}
+    (only,) = val(hashed(few, 0.08))
+    assert len(val(hashed(few - {only}, 0.08))) == 1
+    some = {f"clip-{number}" for number in range(500)}
+    before = val(hashed(some, 0.08))
+    assert val(hashed(some - {min(before)}, 0.08)) == before - {min(before)}
+
+
 @given(IDS, FRACTIONS)
 def test_every_clip_has_a_split_and_one_of_two_validates(ids: set[str], fraction: float) -> None:
     splits = hashed(ids, fraction)
