@@ -55,6 +55,8 @@ def counting(language: Language) -> Callable[[re.Match[str]], str]:
         lower = noun.lower() if noun.isupper() and len(noun) > 3 else noun
         if (not thousands and not lower.islower()) or is_name(match, lower):
             return language.read(match["number"])
+        if follower["span"] and not lower.endswith(("s", "x")):
+            return language.read(match["number"])  # "1 a 0 sofrido"
         counted = gender(match, lower, thousands=thousands)
         if follower["span"] and counted == "m":
             return language.read(match["number"])  # "uno o dos libros", but "una o dos personas"

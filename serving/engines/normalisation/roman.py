@@ -41,9 +41,9 @@ def roman(language: Language) -> Callable[[str], str]:
         if language.centuries
         else None
     )
-    french = re.compile(rf"\b(?P<roman>{_ROMAN})(?:e|ème|er)\b")
+    french = re.compile(rf"\b(?P<roman>{_ROMAN})(?:e|ème|(?<=I)er)\b")
     italian = re.compile(rf"\b(?P<roman>{_ROMAN})(?=(?:[ ]e[ ]{_ROMAN})?[ ]secol[oi]\b)")
-    month = re.compile(rf"\b(?P<roman>{_ROMAN})(?=[ ]de[ ](?:{'|'.join(language.months)})\b)", re.IGNORECASE)
+    month = re.compile(rf"\b(?P<roman>(?-i:{_ROMAN}))(?=[ ]de[ ](?:{'|'.join(language.months)})\b)", re.IGNORECASE)
     names = "|".join(sorted(language.monarchs, key=len, reverse=True))
     ruler = re.compile(rf"\b(?P<before>{names})[ ](?P<roman>{_ROMAN})\b") if names else None
     part = re.compile(rf"\b(?P<before>{_PARTS})[ ](?P<roman>{_ROMAN})\b(?!\.)", re.IGNORECASE)

@@ -125,6 +125,7 @@ FRENCH = [
     ("1/2 tasse et 2½ heures", "une demi-tasse et deux heures et demie"),
     ("8 Go et 500 Mo", "huit gigaoctets et cinq cents mégaoctets"),
     ("10 €/mois", "dix euros par mois"),
+    ("Ver de terre", "Ver de terre"),
 ]
 
 GERMAN = [

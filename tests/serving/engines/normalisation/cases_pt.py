@@ -167,6 +167,8 @@ CASES = [
     ("#natal e C#", "hashtag natal e C cerquilha"),
     ("@maria_silva", "arroba maria sublinhado silva"),
     ("a Lei 8.078/90", "a Lei oito mil e setenta e oito barra noventa"),
+    ("1 a 0 sofrida", "um a zero sofrida"),
+    ("Eu vi de maio a junho", "Eu vi de maio a junho"),
 ]
 
 EUROPEAN = [
