@@ -15,8 +15,9 @@ def assign(explicit: Mapping[str, Split | None], fraction: float) -> dict[str, S
 
     Of the others, validation gets those whose hash lies in the lowest ``fraction``, of these at most the 256 lowest,
     and the very lowest if there is no other and more than one clip. So no clip that was in training moves to
-    validation when clips are added; it can only leave validation, when others with a lower hash fill its place. Where
-    one of the 256, or the only one, is gone from the ids, the next lowest takes its place, from training too.
+    validation when clips are added to two or more; it can only leave validation, when others with a lower hash fill
+    its place. Where one of the 256, or the only one, is gone from the ids, the next lowest takes its place, from
+    training too.
     """
     splits: dict[str, Split] = {clip: split for clip, split in explicit.items() if split is not None}
     free = sorted((clip for clip, split in explicit.items() if split is None), key=place)
