@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
 from serving.deployments.conversion import Conversion
 from serving.deployments.ingress import Ingress
@@ -22,6 +22,11 @@ from serving.store.volume import Volume
 INGRESS_ONGOING = 2048
 """Requests one ingress replica holds; far above what it admits, so that it refuses itself, in the API's words."""
 
+LOOK_AGAIN_S = 0.05
+"""Longest time between two looks for a replica with room. Ray's half a second leaves slots empty for those who wait."""
+
+ROUTING = RequestRouterConfig(max_backoff_s=LOOK_AGAIN_S)  # type: ignore[arg-type]  # mypy takes it for another field
+
 DRAIN_S = 120.0
 """How long a stopping replica may finish its streams: longer than any utterance takes."""
 
@@ -34,6 +39,7 @@ def build(args: Mapping[str, Any] | Settings) -> Application:
     speech = Speech.options(
         name=engine.capitalize(),
         max_ongoing_requests=settings.limits.ongoing_per_replica,
+        request_router_config=ROUTING,
         ray_actor_options={"num_cpus": settings.replicas.cpus, "num_gpus": _gpus(engine, settings)},
         **_scale(settings.replicas, settings.limits.ongoing_per_replica),
         **_lifecycle(),
@@ -63,6 +69,7 @@ def _conversion(settings: Settings) -> Application:
     return Conversion.options(
         name="Rvc",
         max_ongoing_requests=replicas.ongoing,
+        request_router_config=ROUTING,
         ray_actor_options={
             "num_cpus": replicas.cpus,
             "num_gpus": 0.0 if settings.rvc.device == "cpu" else replicas.gpus,

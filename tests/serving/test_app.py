@@ -113,5 +113,15 @@ def test_conversion_has_replicas_and_devices_of_its_own(tmp_path: Path) -> None:
     assert resources(conversion) == (2, 0)
 
 
+def test_a_request_that_waits_soon_sees_that_a_slot_is_free(tmp_path: Path) -> None:
+    content_encoder(tmp_path)
+    application = build({"data": str(tmp_path), "engine": "espeak"})
+    conversion = bound_conversion(application)
+    assert conversion is not None
+    speech = application._bound_deployment.init_args[0]
+    for each in (speech, conversion):
+        assert each._bound_deployment._deployment_config.request_router_config.max_backoff_s == 0.05
+
+
 def test_conversion_that_is_asked_for_and_lacks_its_encoder_gets_replicas_that_wait_for_it(tmp_path: Path) -> None:
     assert bound_conversion(build({"data": str(tmp_path), "engine": "espeak", "rvc": {"enabled": "true"}})) is not None
