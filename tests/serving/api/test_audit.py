@@ -104,7 +104,7 @@ def test_a_key_is_written_down_for_the_tenant_whose_it_is_and_without_its_text(
     (entry,) = entries(client, tenant="other")
     assert (entry["action"], entry["object_id"], entry["tenant"]) == ("key.create", made["id"], "other")
     assert entry["detail"] == {"status": 200, "state": "active", "scopes": ["speech"], "tenant": "other"}
-    assert made["key"].rpartition("_")[2] not in str(entry)
+    assert made["key"].split("_", 2)[2] not in str(entry)
 
 
 def test_each_tenant_sees_its_own_and_the_default_one_all(store: VoiceStore, settings: Settings) -> None:

@@ -89,14 +89,14 @@ def test_a_model_that_learns_the_clips_is_seen_to(base: Base, val: Features) -> 
     before = evaluated(base, val)
     optimizer = torch.optim.AdamW(base.gpt.parameters(), lr=5e-3)
     batch = collate(val, range(len(val)), seed=0, epoch=None, device=CPU)
-    for _ in range(10):
+    for _ in range(20):
         part = losses(base.gpt, batch, "off")
         optimizer.zero_grad()
         total(part, int(part.text_tokens), int(part.mel_tokens)).backward()
         optimizer.step()
     after = evaluated(base, val)
     assert after.mel_loss < 0.8 * before.mel_loss
-    assert after.accuracy > 2 * before.accuracy
+    assert after.accuracy > 4 * before.accuracy
     assert after.val_loss < before.val_loss
 
 
