@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import io
-import secrets
-import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from serving.api.errors import ECHO_CHARS
-from serving.api.uploads import FORM, FormParser, is_form
+from serving.api.uploads import FormParser, form_folder, read_fields
 from serving.errors import InvalidRequest, PayloadTooLarge
-from serving.files import refusing
 from serving.store.raw_files import ARCHIVE, place, raw_path, unpack
-from serving.store.volume import STAGING, Volume
+from serving.store.volume import Volume
 
 FILES = "files"
 MOST_FILES = 10_000
@@ -56,17 +52,12 @@ async def dataset_form(
 
     Raises InvalidRequest and PayloadTooLarge naming the field, StorageError if the volume refuses.
     """
-    if not is_form(request):
-        raise InvalidRequest(f"send the form as {FORM}", code="invalid_body")
-    folder = volume.root / STAGING / f"upload-{secrets.token_hex(8)}"
-    with refusing(folder):
-        await asyncio.to_thread(folder.mkdir)
-    try:
-        form = await _parsed(request, folder, limit)
+    async with form_folder(request, volume) as folder:
+        parser = _Parser(request, folder, limit)
+        fields = await read_fields(parser, folder, repeated={FILES})
+        form = DatasetForm(fields, parser.files, limit)
         _check(form, set(names))
         yield form
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _check(form: DatasetForm, names: set[str]) -> None:
@@ -78,22 +69,6 @@ def _check(form: DatasetForm, names: set[str]) -> None:
         raise InvalidRequest(
             "files: send recordings and transcripts, or a zip of them, as files", FILES, "missing_field"
         )
-
-
-async def _parsed(request: Request, folder: Path, limit: int) -> DatasetForm:
-    parser = _Parser(request, folder, limit)
-    try:
-        with refusing(folder):
-            items = (await parser.parse()).multi_items()
-    except MultiPartException as error:
-        raise InvalidRequest(f"the form is not usable: {error.message}", code="invalid_body") from None
-    fields: dict[str, str] = {}
-    for name, value in items:
-        if isinstance(value, str):
-            if name in fields:
-                raise InvalidRequest(f"{name[:ECHO_CHARS]}: send it once", name[:ECHO_CHARS])
-            fields[name] = value
-    return DatasetForm(fields, parser.files, limit)
 
 
 class _Appended(UploadFile):

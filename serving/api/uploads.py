@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,26 @@ async def uploaded(request: Request, volume: Volume, limits: Mapping[str, int]) 
 
     Raises InvalidRequest and PayloadTooLarge naming the field, StorageError if the volume refuses.
     """
+    async with form_folder(request, volume) as folder:
+        parser = _VolumeParser(request, folder, limits)
+        try:
+            fields = await read_fields(parser, folder)
+        finally:
+            for file in parser.opened:
+                file.close()
+        yield Form(fields, parser.paths, parser.names)
+
+
+@asynccontextmanager
+async def form_folder(request: Request, volume: Volume) -> AsyncIterator[Path]:
+    """A folder on ``volume`` for ``request``'s files. Raises InvalidRequest if that is no form, StorageError."""
     if not is_form(request):
         raise InvalidRequest(f"send the form as {FORM}", code="invalid_body")
     folder = volume.root / STAGING / f"upload-{secrets.token_hex(8)}"
     with refusing(folder):
         await asyncio.to_thread(folder.mkdir)
     try:
-        yield await _parsed(request, folder, limits)
+        yield folder
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -73,23 +87,6 @@ def parse_fields(model: type[Fields], values: Mapping[str, str]) -> Fields:
         return model.model_validate(values)
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from None
-
-
-async def _parsed(request: Request, folder: Path, limits: Mapping[str, int]) -> Form:
-    parser = _VolumeParser(request, folder, limits)
-    try:
-        with refusing(folder):
-            items = (await parser.parse()).multi_items()
-    except MultiPartException as error:
-        raise InvalidRequest(f"the form is not usable: {error.message}", code="invalid_body") from None
-    finally:
-        for file in parser.opened:
-            file.close()
-    fields = {name: value for name, value in items if isinstance(value, str)}
-    repeated = next((name for name, _ in items if [each for each, _ in items].count(name) > 1), None)
-    if repeated is not None:
-        raise InvalidRequest(f"{repeated[:ECHO_CHARS]}: send it once", repeated[:ECHO_CHARS])
-    return Form(fields, parser.paths, parser.names)
 
 
 class FormParser(MultiPartParser):
@@ -106,6 +103,22 @@ class FormParser(MultiPartParser):
             name = part.field_name[:ECHO_CHARS]
             raise InvalidRequest(f"{name}: a field has at most {FIELD_BYTES:,} bytes", name)
         super().on_part_data(data, start, end)
+
+
+async def read_fields(parser: FormParser, folder: Path, repeated: Collection[str] = ()) -> dict[str, str]:
+    """Read the form to its end; its fields that are no files. Only those named ``repeated`` may come more than once.
+
+    Raises InvalidRequest naming the field, StorageError if the volume of ``folder`` refuses.
+    """
+    try:
+        with refusing(folder):
+            items = (await parser.parse()).multi_items()
+    except MultiPartException as error:
+        raise InvalidRequest(f"the form is not usable: {error.message}", code="invalid_body") from None
+    for name, count in Counter(name for name, _ in items).items():
+        if count > 1 and name not in repeated:
+            raise InvalidRequest(f"{name[:ECHO_CHARS]}: send it once", name[:ECHO_CHARS])
+    return {name: value for name, value in items if isinstance(value, str)}
 
 
 class _VolumeParser(FormParser):
