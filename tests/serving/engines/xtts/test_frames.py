@@ -52,9 +52,9 @@ def test_frames_are_torch_s_interpolations_of_the_latents(speed: float) -> None:
         latents = torch.randn(count, 3, generator=torch.Generator().manual_seed(count))
         expected = by_torch(latents, speed)
         assert grid.total(count) == len(expected)
-        assert np.abs(by_taps(grid, latents, 0, len(expected)) - expected.numpy()).max() < 2e-6
+        assert np.abs(by_taps(grid, latents, 0, len(expected)) - expected.numpy()).max() < 1e-4
         middle = len(expected) // 2
-        assert np.abs(by_taps(grid, latents, middle, middle + 3) - expected[middle : middle + 3].numpy()).max() < 2e-6
+        assert np.abs(by_taps(grid, latents, middle, middle + 3) - expected[middle : middle + 3].numpy()).max() < 1e-4
 
 
 def test_a_model_whose_rates_are_equal_has_one_interpolation_less() -> None:
