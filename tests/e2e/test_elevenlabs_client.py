@@ -66,14 +66,19 @@ def test_the_default_format_is_mp3_at_44100_hz(eleven: ElevenLabs) -> None:
 
 
 def test_a_long_text_streams_before_it_is_made(eleven: ElevenLabs) -> None:
+    # Not a benchmark: a server that collects the audio first is at 100 % each time, a busy machine once in a while.
+    assert any(share_of_the_time_before_the_first_audio(eleven) < 0.5 for _ in range(5))
+
+
+def share_of_the_time_before_the_first_audio(client: ElevenLabs) -> float:
     text = " ".join(f"This is sentence number {index}, of which there are many." for index in range(50))
     began = time.perf_counter()
-    stream = eleven.text_to_speech.stream("f1", text=text, output_format="pcm_16000")
+    stream = client.text_to_speech.stream("f1", text=text, output_format="pcm_16000")
     next(iter(stream))
     first = time.perf_counter() - began
     for _ in stream:
         pass
-    assert first < (time.perf_counter() - began) / 2
+    return first / (time.perf_counter() - began)
 
 
 def test_speed_and_settings_are_heeded(eleven: ElevenLabs) -> None:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 from serving.engines.normalisation.language import Language
 
 _NUMBER_SIGN = re.compile(r"(?<!\w)(?:[nN]\.?[º°]|Nos?\.|[nN][rR]\.|[nN]úm\.|№|#)[ ]?(?=\d)")
 _ENDS = re.compile(r"\s*$|\s+[^\W\d_]")
 _STREET = re.compile(r"[A-Z][\w'’-]{1,40} $")  # noqa: RUF001
+_DOM = re.compile(r"(?<![\w.@/])D\.[ ](?P<name>[A-ZÀ-Ý][a-zà-ÿ]{2,20})\b")
+_DONAS = frozenset({"Isabel", "Inês", "Beatriz", "Leonor", "Ester", "Raquel", "Alice", "Ivone", "Carmen"})
+_LETTERED = re.compile(
+    r"\b(?:opção|letra|alternativa|item|vitamina|classe|grupo|turma|série|bloco|ponto|nota|anexo|figura|tipo)[ ]$"
+)
+"""What a letter may be the name of: "a opção D. Pedro saiu"."""
+_NAME = re.compile(r"\b[A-ZÀ-Ý][a-zà-ÿ]{2,20}[ ]$")
+_ROAD = re.compile(
+    r"(?:^|(?<=\b[nd]a )|(?<=\bpela )|(?<=[àa] ))R\.[ ](?=(?:[A-ZÀ-Ý]\w{1,20}[ ]|d[aeo]s?[ ]){0,5}[A-ZÀ-Ý]\w{1,20},[ ]?"
+    r"(?:n[º°]?\.?[ ]?)?\d{1,5}(?!\d|[ ]anos))",
+    re.MULTILINE,
+)
 _SAINT = re.compile(r"\s[A-Z]")
 
 
@@ -26,7 +39,9 @@ def abbreviations(language: Language) -> Callable[[str], str]:
 
     numbered = language.number_abbreviations
     names = "|".join(re.escape(name) for name in numbered)
-    before_number = re.compile(rf"(?<![\w.@/])(?<!\d )(?:{names})[ \u00a0]?(?=\d|[IVX]{{1,6}}\b(?!\.))")
+    before_number = re.compile(
+        rf"(?<![\w.@/])(?<!\d )(?:{names})(?:(?<=\.)[ \u00a0]?|[ \u00a0])(?=\d|[IVX]{{1,6}}\b(?!\.))"
+    )
 
     def name(match: re.Match[str]) -> str:
         full = numbered[match[0].rstrip()]
@@ -51,9 +66,20 @@ def abbreviations(language: Language) -> Callable[[str], str]:
         return f"{full}." if ends and not pattern.match(match.string, match.end() + 1) else full
 
     def apply(text: str) -> str:
+        if language.locale.startswith("pt"):
+            text = _ROAD.sub("Rua ", _DOM.sub(partial(_dom, language), text))
         return _NUMBER_SIGN.sub(f"{language.number_sign} ", pattern.sub(expand, before_number.sub(name, text)))
 
     return apply
+
+
+def _dom(language: Language, match: re.Match[str]) -> str:
+    """ "D. Pedro" and "D. Maria"; "João D. Silva" has an initial."""
+    name = match["name"]
+    before = match.string[max(0, match.start() - 24) : match.start()].lstrip("\n")
+    if _LETTERED.search(before) or (name not in language.monarchs and _NAME.search(before)):
+        return match[0]
+    return f"{'Dona' if name.endswith('a') or name in _DONAS else 'Dom'} {name}"
 
 
 def _follows_name(match: re.Match[str]) -> bool:

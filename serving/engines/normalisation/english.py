@@ -126,6 +126,8 @@ AMERICAN = Language(
         "²": "squared",
         "³": "cubed",
         "§": "section",
+        "§§": "sections",
+        "±": "plus or minus",
         "&": "and",
         "@": "at",
         "#": "hash",

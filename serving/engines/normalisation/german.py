@@ -121,6 +121,8 @@ GERMAN = Language(
         "°": "Grad",
         "\u00d7": "mal",
         "§": "Paragraph",
+        "§§": "Paragraphen",
+        "±": "plus minus",
     },
     time=_time,
     day_month=_day_month,

@@ -29,6 +29,9 @@ UNITS = {
     "mq": "", "qm": "", "m/s²": "acceleration-meter-per-square-second", "ha": "area-hectare",
     "°": "angle-degree", "º": "angle-degree",
 }  # fmt: skip
+EACH = "s|h|min|kg|g|l|L|ml|mL|m²|m2|m³|m3|cm²|ha|km"
+"""What other quantities are given for: "5 mg/kg", "6 l/100 km"."""
+_FEET = re.compile(r"(?<![\w.,'’])(?P<feet>\d{1,2})['’′][ ]?(?P<inches>1[01]|\d)(?:[\"”″]|''|’’)(?!\w)")  # noqa: RUF001
 _FOLLOWER = re.compile(r"[ ]([^\W\d_]{1,30})")
 _ATTRIBUTE = re.compile(r"\b[Aa]n?[ ]$")
 _SHOWN = re.compile(r"^\s*[\d.,\s\u00a0\u202f]*\d\s*")
@@ -39,7 +42,8 @@ def measures(language: Language) -> Callable[[str], str]:
     names = "|".join(re.escape(unit) for unit in sorted(units, key=len, reverse=True))
     first = rf"(?:(?P<first>{language.number})[ ]?(?P<dash>[-–−])[ ]?)?"  # noqa: RUF001
     number = rf"(?P<minus>{NEGATIVE}){first}(?P<number>{language.number})"
-    quantity = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>{names})(?![\w/²³'’]|\.\w)")  # noqa: RUF001
+    each = rf"(?:/(?P<every>\d{{1,4}}[ ]?)?(?P<each>{EACH}))?"
+    quantity = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>{names}){each}(?![\w/²³'’]|\.\w)")  # noqa: RUF001
     percent = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>[%‰])")
 
     alone = re.compile(r"(?<![\w/])(?:[kc]?m²|m³)(?![\w/])")
@@ -57,17 +61,44 @@ def measures(language: Language) -> Callable[[str], str]:
         value = value_of(match["number"], comma=language.comma)
         if language.code == "en" and _ATTRIBUTE.search(match.string, max(0, match.start() - 3), match.start()):
             value = Decimal(1) if match.string[match.end() :][:1] in {" ", "-"} else value  # "a 10 km run"
-        return f"{read(match, 'f' if unit in language.feminine_units else 'm')} {unit_name(language, unit, value)}"
+        said = f"{read(match, 'f' if unit in language.feminine_units else 'm')} {unit_name(language, unit, value)}"
+        return f"{said} {_each(language, match)}" if match["each"] else said
 
     def hundredths(match: re.Match[str]) -> str:
         return f"{read(match, '')} {language.percent if match['unit'] == '%' else language.per_mille}"
 
     def apply(text: str) -> str:
         if re.search(r"\d", text):
+            if language.code == "en":
+                text = _FEET.sub(_height, text)
             text = quantity.sub(measured, percent.sub(hundredths, text))
         return alone.sub(lambda match: unit_name(language, match[0], Decimal(1)), text)
 
     return apply
+
+
+def per_one(language: Language, follows: str) -> str:
+    """Italian says "al mese", "all'ora", but "a notte"."""
+    if language.code != "it":
+        return f"{language.per} "
+    if follows[0] in "aeiou":
+        return "all'"
+    return "al " if re.match(r"mese\b|\w+o\b", follows) else "a "
+
+
+def _each(language: Language, match: re.Match[str]) -> str:
+    """ "per kilogram", "per one hundred kilometers"."""
+    unit, every = match["each"], int(match["every"] or 1)
+    name = unit_name(language, unit, Decimal(every))
+    if not match["every"]:
+        return f"{per_one(language, name)}{name}"
+    said = language.words(every, "f" if unit in language.feminine_units else "m")
+    return f"{'per' if language.code == 'it' else language.per} {said} {name}"
+
+
+def _height(match: re.Match[str]) -> str:
+    feet, inches = match["feet"], match["inches"]
+    return f"{feet} {'foot' if feet == '1' else 'feet'} {inches} {'inch' if inches == '1' else 'inches'}"
 
 
 def _nth(language: Language, match: re.Match[str]) -> bool:

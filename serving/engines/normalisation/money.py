@@ -9,7 +9,7 @@ from decimal import Decimal
 from babel.numbers import get_currency_name
 
 from serving.engines.normalisation.language import Currency, Language
-from serving.engines.normalisation.measures import UNITS, unit_name
+from serving.engines.normalisation.measures import UNITS, per_one, unit_name
 from serving.engines.normalisation.numbers import NEGATIVE, value_of
 
 SIGNS = {
@@ -47,7 +47,7 @@ def money(language: Language) -> Callable[[str], str]:
         if not match["per"]:
             return amount
         unit = unit_name(language, match["unit"], Decimal(1)) if match["unit"] else ""
-        return f"{amount} {_per(language, unit or match.string[match.end() : match.end() + 20])}{unit}"
+        return f"{amount} {per_one(language, unit or match.string[match.end() : match.end() + 20])}{unit}"
 
     there = re.compile(sign)
 
@@ -58,15 +58,6 @@ def money(language: Language) -> Callable[[str], str]:
         return after.sub(said, before.sub(said, text))
 
     return apply
-
-
-def _per(language: Language, follows: str) -> str:
-    """Italian says "al mese", "all'ora", but "a notte"."""
-    if language.code != "it":
-        return f"{language.per} "
-    if follows[0] in "aeiou":
-        return "all'"
-    return "al " if re.match(r"mese\b|\w+o\b", follows) else "a "
 
 
 def _currency(language: Language, code: str) -> Currency:

@@ -80,7 +80,8 @@ def _signs(language: Language) -> Callable[[str], str]:
         "£": _many(language, "GBP"),
         "$": _many(language, "USD"),
     }
-    pattern = re.compile(rf"[ ]?([{re.escape(''.join(table))}])(?=(.?))")
+    names = "|".join(re.escape(sign) for sign in sorted(table, key=len, reverse=True))
+    pattern = re.compile(rf"[ ]?({names})(?=(.?))")
 
     def said(match: re.Match[str]) -> str:
         gap = "" if not match[2] or match[2].isspace() or match[2] in ".,;:!?)" else " "

@@ -10,6 +10,27 @@ from serving.engines.normalisation.language import Language
 _CLOCK = r"(?<![\w:.,/-])(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?(?![\d:])"
 _HALF = r"(?:[ ]?(?P<half>[AaPp])\.?[ ]?[Mm]\b(?P<stop>\.(?=\s*$|\s+[A-Z]))?\.?)"
 _SPAN = re.compile(r"(\d:\d\d|\d[ ]?h(?:\d\d)?)[ ]?[-\u2013][ ]?(?=\d{1,2}(?::\d\d|[ ]?h))")
+_ENGLISH_SPAN = re.compile(
+    r"(?<![\w:.,/$€£-])(\d{1,2}(?::\d\d)?(?:[ ]?[AaPp]\.?[ ]?[Mm]\b\.?)?)[ ]?[-\u2013][ ]?"
+    r"(?=\d{1,2}(?::\d\d)?[ ]?[AaPp]\.?[ ]?[Mm]\b)"
+)
+_DOT = {
+    language: re.compile(
+        rf"(?:(?P<lead>\b(?i:{lead})[ ])|(?<![\w:.,/-]))(?P<hour>[01]?\d|2[0-4])\.(?P<minute>[0-5]\d)"
+        r"(?(lead)(?!\w|[.,:]\d|[ ]?[%€$£])(?![ ](?:mil|mille|mila|milh|mill|euro|reais|libra|d[óo]lar))|(?=[ ]?h\b))"
+    )
+    for language, lead in {"es": "las?", "it": "alle|dalle|delle|ore", "pt": "às|das"}.items()
+}
+"""A full stop for the colon: only behind what is said before an hour, or before its letter."""
+_ALWAYS = {
+    "fr": (
+        re.compile(r"\b(\d{1,2})[ ]?(h|j)(?:eures|ours)?[ ]?/[ ]?(\d{1,2})(?!\w)"),
+        {"h": "heures", "j": "jours"},
+        "sur",
+    ),
+    "it": (re.compile(r"\b(\d{1,2})[ ]?(h|g)(?:iorni)?[ ]?/[ ]?(\d{1,2})(?!\w)"), {"h": "ore", "g": "giorni"}, "su"),
+}
+"""24h/24 and 7j/7."""
 _GERMAN_DOT = re.compile(r"(?<![\w:.,/-])(?P<hour>[01]?\d|2[0-4])[.:](?P<minute>[0-5]\d)[ ]Uhr\b")
 
 
@@ -26,10 +47,16 @@ def times(language: Language) -> Callable[[str], str]:
         return language.time(int(match["hour"]), int(minute or 0), int(second) if second else None)
 
     letters = _letters(language)
+    dot = _DOT.get(language.code.partition("_")[0])
+    always, units, of = _ALWAYS.get(language.code, (None, {}, ""))
     until = rf"\1 {language.to} "
 
     def apply(text: str) -> str:
         text = _SPAN.sub(until, text)
+        if always:
+            text = always.sub(lambda match: f"{match[1]} {units[match[2]]} {of} {match[3]}", text)
+        if dot:
+            text = dot.sub(lambda match: f"{match['lead'] or ''}{match['hour']}:{match['minute']}", text)
         if language.code == "de":
             text = _GERMAN_DOT.sub(said, text)
         text = clock.sub(said, text)
@@ -72,4 +99,4 @@ def _english(language: Language) -> Callable[[str], str]:
         )
         return f"{spoken} {match['half'].upper()} M{match['stop'] or ''}"
 
-    return lambda text: bare.sub(said, clock.sub(said, _SPAN.sub(r"\1 to ", text)))
+    return lambda text: bare.sub(said, clock.sub(said, _SPAN.sub(r"\1 to ", _ENGLISH_SPAN.sub(r"\1 to ", text))))

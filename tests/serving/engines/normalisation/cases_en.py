@@ -1,6 +1,14 @@
 """English as it is written, and as it is said."""
 
 CASES = [
+    ("Open 9am-5pm on weekdays.", "Open nine A M to five P M on weekdays."),
+    ("from 9:30-11 am", "from nine thirty to eleven A M"),
+    ("Take 5 mg/kg twice a day.", "Take five milligrams per kilogram twice a day."),
+    ("at 100 GB/s", "at one hundred gigabytes per second"),
+    ("6.5 l/100 km", "six point five liters per one hundred kilometers"),
+    ("It is ±3% or ± 5.", "It is plus or minus three percent or plus or minus five."),
+    ("I am 5'11\" tall, she 5’4”.", "I am five feet eleven inches tall, she five feet four inches."),  # noqa: RUF001
+    ("§§ 5 and 6", "sections five and six"),
     ("I have 5 apples.", "I have five apples."),
     ("There are 1,234 of them.", "There are one thousand two hundred and thirty-four of them."),
     ("It holds 1,000,000 rows.", "It holds one million rows."),

@@ -1,6 +1,10 @@
 """Spanish, French, German and Italian as they are written, and as they are said."""
 
 SPANISH = [
+    ("a las 9.30 y a la 1.15", "a las nueve horas y treinta minutos y a la una hora y quince minutos"),
+    ("las 2.500 personas", "las dos mil quinientas personas"),
+    ("en el km 35, § 5", "en el kilómetro treinta y cinco, párrafo cinco"),
+    ("5 mg/l ± 2", "cinco miligramos por litro más o menos dos"),
     ("Hay 1.234 casos.", "Hay mil doscientos treinta y cuatro casos."),
     ("3,14", "tres coma catorce"),
     ("200 personas", "doscientas personas"),
@@ -26,7 +30,7 @@ SPANISH = [
     ("Cuesta $1,234.56", "Cuesta mil doscientos treinta y cuatro dólares con cincuenta y seis centavos"),
     ("$3.5 millones", "tres coma cinco millones de dólares"),
     ("3,14 y 3.14", "tres coma catorce y tres punto catorce"),
-    ("a las 12.30 h", "a las doce punto treinta h"),
+    ("a las 12.30 h", "a las doce horas y treinta minutos"),
     ("Hoy hace -5°, mañana 30°", "Hoy hace menos cinco grados, mañana treinta grados"),
     ("30° en Madrid", "treinta grados en Madrid"),
     ("el 2° piso", "el segundo piso"),
@@ -82,6 +86,8 @@ SPANISH = [
 ]
 
 FRENCH = [
+    ("ouvert 24h/24 et 7j/7", "ouvert vingt-quatre heures sur vingt-quatre et sept jours sur sept"),
+    ("5 mg/l, § 5", "cinq milligrammes par litre, paragraphe cinq"),
     ("Il y a 1 234 cas.", "Il y a mille deux cent trente-quatre cas."),
     ("3,14", "trois virgule quatorze"),
     ("à -5 °C", "à moins cinq degrés Celsius"),
@@ -129,6 +135,8 @@ FRENCH = [
 ]
 
 GERMAN = [
+    ("§§ 5 und 6", "Paragraphen fünf und sechs"),
+    ("6,5 l/100 km", "sechs Komma fünf Liter pro einhundert Kilometer"),
     ("Es sind 1.234 Fälle.", "Es sind eintausendzweihundertvierunddreißig Fälle."),
     ("3,14", "drei Komma eins vier"),
     ("bei -5 °C", "bei minus fünf Grad Celsius"),
@@ -218,6 +226,9 @@ GERMAN = [
 ]
 
 ITALIAN = [
+    ("alle 9.30, dalle 8.15 alle 17.45", "alle nove e trenta, dalle otto e quindici alle diciassette e quarantacinque"),
+    ("aperto 24h/24, 7g/7", "aperto ventiquattro ore su ventiquattro, sette giorni su sette"),
+    ("5 mg/l, 3 m³/h, § 5", "cinque milligrammi al litro, tre metri cubi all'ora, paragrafo cinque"),
     ("Sono 1.234 casi.", "Sono milleduecentotrentaquattro casi."),
     ("3,14", "tre virgola quattordici"),
     ("a -5 °C", "a meno cinque gradi Celsius"),
@@ -234,7 +245,7 @@ ITALIAN = [
     ("Luigi XIV", "Luigi quattordicesimo"),
     ("il sig. Rossi e la dott.ssa Bianchi", "il signor Rossi e la dottoressa Bianchi"),
     ("3.50 €", "tre euro e cinquanta centesimi"),
-    ("alle 12.30", "alle dodici punto trenta"),
+    ("alle 12.30", "alle dodici e trenta"),
     ("2h 30m", "due ore e trenta minuti"),
     ("Oggi -5°, domani 30°", "Oggi meno cinque gradi, domani trenta gradi"),
     ("il 3° posto", "il terzo posto"),

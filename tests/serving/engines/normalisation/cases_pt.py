@@ -1,6 +1,19 @@
 """Portuguese as it is written, and as it is said."""
 
 CASES = [
+    ("o rei D. Pedro I e D. Maria", "o rei Dom Pedro primeiro e Dona Maria"),
+    ("O Imperador D. Pedro II", "O Imperador Dom Pedro segundo"),
+    ("D. Isabel assinou.", "Dona Isabel assinou."),
+    ("João D. Silva, na opção D. Pedro saiu.", "João D. Silva, na opção D. Pedro saiu."),
+    ("na R. Augusta, 100", "na Rua Augusta, cem"),
+    ("R. da Consolação, 1500", "Rua da Consolação, mil e quinhentos"),
+    ("do R. Silva, 45 anos", "do R. Silva, quarenta e cinco anos"),
+    ("no km 35 da estrada", "no quilômetro trinta e cinco da estrada"),
+    ("os §§ 1º e 2º", "os parágrafos primeiro e segundo"),
+    ("das 9.30 às 17.15", "das nove horas e trinta minutos às dezessete horas e quinze minutos"),
+    ("Tome 5 mg/kg.", "Tome cinco miligramas por quilograma."),
+    ("10 km/l", "dez quilômetros por litro"),
+    ("±3%", "mais ou menos três por cento"),
     ("Tenho 5 livros.", "Tenho cinco livros."),
     ("São 1.234 itens.", "São mil duzentos e trinta e quatro itens."),
     ("São 1.000.000 de linhas.", "São um milhão de linhas."),
