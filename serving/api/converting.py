@@ -141,9 +141,11 @@ class _Heard:
 
     def __init__(self) -> None:
         self.samples = self.rate = self.input_tokens = self.output_tokens = self.cut = 0
+        self.revision: str | None = None
 
     async def listen(self, recording: AsyncIterator[SpeechChunk]) -> AsyncGenerator[SpeechChunk, None]:
         async for chunk in recording:
+            self.revision = self.revision or chunk.revision
             self.samples += len(chunk.pcm)
             self.rate = chunk.sample_rate
             self.input_tokens += chunk.input_tokens
@@ -181,4 +183,4 @@ class _Result:
         cut = heard.cut > 0
         heard.input_tokens = heard.output_tokens = 0
         heard.cut -= cut
-        return SpeechChunk(pcm, self._rate, *tokens, "length" if cut else None)
+        return SpeechChunk(pcm, self._rate, *tokens, "length" if cut else None, heard.revision)

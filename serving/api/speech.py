@@ -85,7 +85,7 @@ async def create_speech(body: SpeechBody, request: Request, context: Ctx) -> Str
     request.scope["log_fields"] = {"model": info.model, "voice": voice.id, "characters": len(body.input)}
     headers = {
         "X-Kubevoice-Engine": info.name,
-        "X-Kubevoice-Model": f"{info.model}@{info.revision}",
+        "X-Kubevoice-Model": f"{info.model}@{stream.revision or info.revision}",
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
         **(labels(conversion) if conversion else {}),

@@ -89,6 +89,8 @@ class AudioStream:
         charge: Charge | None = None,
     ) -> None:
         self.usage = Usage()
+        self.revision: str | None = None
+        """Of the model that speaks, from the first chunk if that tells."""
         self._chunks = chunks
         self._encoder = Encoder(audio_format, sample_rate, bit_rate)
         self._labels = {"model": model, "format": audio_format}
@@ -181,6 +183,7 @@ class AudioStream:
             if chunk is None:
                 self._finished = True
                 return await _encoding(self._encoder.finish)
+            self.revision = self.revision or chunk.revision
             self.usage.input_tokens += chunk.input_tokens
             self.usage.output_tokens += chunk.output_tokens
             self.usage.audio_s += chunk.seconds

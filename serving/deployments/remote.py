@@ -87,11 +87,10 @@ class RemoteSpeech(SpeechService):
         return self._gate.entering("speech")
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
-        if (
-            self._info is not None and request.revision is None
-        ):  # a text that is begun with a model ends with it, see SwappingEngine
+        if self._info is not None and request.revision is None:
             request = dataclasses.replace(request, revision=self._info.revision)
         pieces = [_Piece(self._handle, part) for part in split_request(request)]
+        speaks: str | None = None
         runs_out = time.monotonic() + (request.heard_in_s or 0.0)  # the listener, who plays what comes at once
         try:
             for index, piece in enumerate(pieces):
@@ -99,9 +98,11 @@ class RemoteSpeech(SpeechService):
                 with self._gate.waiting("speech") if begins else nullcontext():
                     chunk = await piece.first(runs_out if index else None)
                 while chunk is not None:
+                    speaks = chunk.revision or speaks
                     self._heard = time.monotonic()
                     runs_out = max(runs_out, self._heard) + chunk.seconds
                     if index + 1 < len(pieces):
+                        pieces[index + 1].meant_for(speaks)
                         pieces[index + 1].start(runs_out + max(0.0, piece.estimated_s - chunk.seconds))
                     yield chunk
                     chunk = await piece.next()
@@ -167,6 +168,11 @@ class _Piece:
     @property
     def estimated_s(self) -> float:
         return estimated_s(self._request.text, self._request.language, self._request.speed)
+
+    def meant_for(self, revision: str | None) -> None:
+        """A text ends with the model it began with, which may be another than was asked for; see SwappingEngine."""
+        if revision is not None:
+            self._request = dataclasses.replace(self._request, revision=revision)
 
     def start(self, heard_at: float | None) -> None:
         """Send the request to a replica unless that is done already; it is heard from ``heard_at`` on."""

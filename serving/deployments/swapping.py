@@ -85,9 +85,13 @@ class SwappingEngine(SpeechEngine):
         return dataclasses.replace(self._now.info, pending=self.pending)
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[SpeechChunk, None]:
-        with self._chosen(request).in_use() as engine:
+        held = self._chosen(request)
+        with held.in_use() as engine:
             chunks = engine.stream(request)
             try:
+                first = await anext(chunks, None)
+                if first is not None:
+                    yield dataclasses.replace(first, revision=held.info.revision)
                 async for chunk in chunks:
                     yield chunk
             finally:

@@ -87,7 +87,8 @@ class SpeechChunk:
     """A piece of audio: ``pcm`` float32 [samples] in -1..1, mono, at ``sample_rate`` Hz.
 
     ``input_tokens`` and ``output_tokens`` count what this chunk added to the request's usage. The last chunk of a
-    sentence may say why it ended: "stop" by itself, "length" when it was cut because it did not end.
+    sentence may say why it ended: "stop" by itself, "length" when it was cut because it did not end. The first chunk
+    of a stream says which ``revision`` speaks, if the model may be exchanged.
     """
 
     pcm: Pcm
@@ -95,6 +96,7 @@ class SpeechChunk:
     input_tokens: int = 0
     output_tokens: int = 0
     finish_reason: FinishReason | None = None
+    revision: str | None = None
 
     @property
     def seconds(self) -> float:

@@ -225,6 +225,7 @@ class Conversation:
             request = await in_profile(said, None, own_speed, self._context)
             async with aclosing(self._context.engine.stream(request)) as chunks:
                 async for chunk in chunks:
+                    revision = chunk.revision or revision
                     now = time.perf_counter()
                     self._runs_out = max(self._runs_out or now, now) + chunk.seconds
                     yield chunk

@@ -49,8 +49,8 @@ class Speaker:
             text_normalization=self.text_normalization,
         )
 
-    def headers(self, ignored: Iterable[str], settings: VoiceSettings | None) -> dict[str, str]:
-        """Headers that say what spoke, and what was asked for and not done."""
+    def headers(self, ignored: Iterable[str], settings: VoiceSettings | None, revision: str | None) -> dict[str, str]:
+        """Headers that say what spoke (``revision`` if that is known), and what was asked for and not done."""
         warnings = [f"{name} is not followed" for name in ignored]
         if self.voice.references and not self.info.clones:
             warnings.append(f"engine {self.info.name} does not clone: a preset speaks instead of the reference")
@@ -59,7 +59,7 @@ class Speaker:
             warnings += [f"voice_settings.{name} is ignored by engine {self.info.name}" for name in given]
         return {
             "X-Kubevoice-Engine": self.info.name,
-            "X-Kubevoice-Model": f"{self.info.model}@{self.info.revision}",
+            "X-Kubevoice-Model": f"{self.info.model}@{revision or self.info.revision}",
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
             **({"X-Kubevoice-Warning": "; ".join(warnings)} if warnings else {}),

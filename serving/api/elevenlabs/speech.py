@@ -78,7 +78,7 @@ async def elevenlabs_speech(
     except KubevoiceError as error:
         raise renamed(error, {"input": "text", "voice": "voice_id", "language": "language_code"}) from None
     request.scope["log_fields"] = {"model": who.info.model, "voice": who.voice.id, "characters": len(body.text)}
-    headers = who.headers(body.ignored(), body.voice_settings)
+    headers = who.headers(body.ignored(), body.voice_settings, stream.revision)
     return SpeechResponse(stream, stream.audio(), chosen.media_type, headers)
 
 

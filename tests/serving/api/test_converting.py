@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI
@@ -50,6 +51,11 @@ def test_speech_can_have_the_models_own_rate(client: TestClient) -> None:
     response = client.post("/v1/audio/speech", json=spoken(sample_rate=0))
     assert response.headers["content-type"] == "audio/pcm;rate=40000"
     assert len(response.content) == 2 * 5 * 40000
+
+
+def test_converted_speech_names_the_model_that_spoke(client: TestClient, engine: ScriptedSpeech) -> None:
+    engine.script = (replace(chunk(), revision="r2"), chunk())
+    assert client.post("/v1/audio/speech", json=spoken()).headers["x-kubevoice-model"] == "scripted@r2"
 
 
 def test_sentences_that_were_cut_are_still_counted(client: TestClient, engine: ScriptedSpeech) -> None:

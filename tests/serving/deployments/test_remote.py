@@ -328,6 +328,16 @@ async def test_all_pieces_of_a_text_are_for_the_revision_that_was_known_when_it_
     assert handle.revisions[-1] == "r2"
 
 
+async def test_a_text_ends_with_the_model_it_began_with_even_if_another_was_asked_for() -> None:
+    says = dataclasses.replace(chunk(), revision="r2")
+    handle = ScriptedHandle(*(ScriptedCall(says if index == 0 else chunk(), chunk()) for index in range(10)))
+    remote = RemoteSpeech(handle, Gate(64))  # type: ignore[arg-type]
+    remote._info = INFO
+    assert len([piece async for piece in remote.stream(request())]) > 4
+    assert handle.revisions[:3] == ["r1", "r2", "r2"]
+    assert set(handle.revisions[1:]) == {"r2"}
+
+
 def test_while_replicas_differ_what_is_said_is_true_of_all_of_them() -> None:
     behind = dataclasses.replace(INFO, presets=("Ada", "Carl"), pending=PendingRevision("r2", "loading"))
     ahead = dataclasses.replace(INFO, revision="r2", presets=("Dora", "Ada"))

@@ -142,6 +142,21 @@ async def test_the_rest_of_a_text_goes_to_the_model_that_began_it(
     assert len(await heard(swap, request(SHORT, revision="r1", heard_in_s=2.0)))
 
 
+async def test_every_stream_says_which_revision_speaks(
+    swap: SwappingEngine, r2: XttsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def said(revision: str | None = None) -> list[str | None]:
+        return [chunk.revision async for chunk in swap.stream(request(revision=revision))]
+
+    first, *others = await said()
+    assert first == "r1"
+    assert set(others) == {None}
+    await swap.swap(r2)
+    assert [(await said(revision))[0] for revision in (None, "r1")] == ["r2", "r1"]
+    monkeypatch.setattr(swap._before, "begins_until", time.monotonic())
+    assert (await said("r1"))[0] == "r2"  # it has waited for long
+
+
 async def test_callers_that_do_not_know_of_the_exchange_yet_find_the_presets_that_they_know(
     swap: SwappingEngine, r2: XttsEngine
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,18 @@ def test_all_pieces_are_spoken_by_the_revision_of_the_first(
         socket.send_json({"text": ""})
         everything(socket)
     assert [request.revision for request in engine.requests] == ["r1", "r1", "r1"]
+
+
+def test_further_pieces_are_for_the_revision_that_spoke_the_first(scripted: TestClient, engine: ScriptedSpeech) -> None:
+    engine.script = (replace(chunk(), revision="r2"),)
+    with scripted.websocket_connect(ROUTE) as socket:
+        begin(socket)
+        for text in ("First. ", "Second. "):
+            socket.send_json({"text": text, "flush": True})
+            socket.receive_json()
+        socket.send_json({"text": ""})
+        everything(socket)
+    assert [request.revision for request in engine.requests] == ["r1", "r2"]
 
 
 def test_settings_of_the_first_message_hold_for_all(scripted: TestClient, engine: ScriptedSpeech) -> None:

@@ -68,6 +68,13 @@ def test_the_default_is_mp3_and_says_what_spoke(scripted: TestClient) -> None:
     assert answer.headers["x-request-id"].startswith("req_")
 
 
+def test_the_model_of_the_header_is_the_one_that_spoke(scripted: TestClient, engine: ScriptedSpeech) -> None:
+    engine.script = (SpeechChunk(SAID, 24000, revision="r2"), SpeechChunk(SAID, 24000))
+    assert scripted.post(ROUTE, json={"text": "Hello."}).headers["x-kubevoice-model"] == "scripted@r2"
+    body = {"model": "tts-1", "voice": "one", "input": "Hello.", "response_format": "pcm"}
+    assert scripted.post("/v1/audio/speech", json=body).headers["x-kubevoice-model"] == "scripted@r2"
+
+
 def test_voice_settings_become_the_engines_sampling(scripted: TestClient, engine: ScriptedSpeech) -> None:
     settings = {"stability": 0.5, "similarity_boost": 0.75, "speed": 1.2}
     scripted.post(ROUTE, json={"text": "Hi.", "voice_settings": settings, "seed": 7, "language_code": "de"})
