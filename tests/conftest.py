@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from starlette.testclient import TestClient
 
 from serving.api import build_app
@@ -17,6 +19,15 @@ from serving.settings import PREFIX, SEED_NAMES, Settings
 from serving.store.database import Database
 from serving.store.voices import VoiceStore
 from serving.store.volume import Volume
+
+# On a busy machine an example may take long, and that is no failure.
+hypothesis_settings.register_profile(
+    "patient",
+    hypothesis_settings.get_profile(hypothesis_settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

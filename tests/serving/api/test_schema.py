@@ -55,9 +55,7 @@ OPERATIONS = {
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-BOUNDED = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate)
-)
+BOUNDED = settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +163,7 @@ def test_a_conversion_is_documented_as_a_form_and_as_a_body_with_its_options(doc
     assert set(content["multipart/form-data"]["schema"]["properties"]) == {"file", *options}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(text=st.text(max_size=120), speed=st.floats(0.25, 4.0))
 def test_no_text_of_any_script_is_a_server_error(app: FastAPI, text: str, speed: float) -> None:
     body = {"model": "tts-1", "input": text, "voice": "alloy", "speed": speed, "response_format": "pcm"}

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.stream import AudioStream
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.audio import reading
@@ -190,7 +190,7 @@ def test_ffmpeg_itself_would_read_the_named_file(tmp_path: Path, monkeypatch: py
 
 
 BEGINNINGS = [spoken(kind, 0.3) for kind in ("mp3", "wav", "flac", "opus", "aac", "m4a", "webm", "aiff", "caf")]
-FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=150)
 
 
 def survives(data: bytes) -> None:

@@ -139,7 +139,7 @@ def test_an_engine_at_another_rate_waits_fifty_milliseconds_more_at_most(name: s
     encoder.close()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(list(FORMATS)), st.sampled_from([24000, 22050]), st.lists(st.integers(0, 9000), max_size=8))
 def test_chunks_of_any_size_give_the_same_bytes(name: str, rate: int, sizes: list[int]) -> None:
     pcm = noise(0.7, rate)

@@ -12,7 +12,7 @@ from tests.audio_measure import dominant_frequency, noise, rms, tone
 RATES = st.sampled_from([8000, 16000, 22050, 24000, 32000, 40000, 44100, 48000])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(RATES, RATES, st.lists(st.integers(0, 4000), max_size=12))
 def test_a_stream_in_any_chunks_equals_the_offline_result(from_rate: int, to_rate: int, sizes: list[int]) -> None:
     pcm = noise(0.4, from_rate)

@@ -25,7 +25,7 @@ def test_speech_gets_shorter_by_the_factor_and_keeps_pitch_and_level(factor: flo
     assert rms(result) == pytest.approx(0.3 / 2**0.5, rel=0.05)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0.25, 4.0), st.integers(100, 30000))
 def test_any_chunks_give_the_same_audio(factor: float, chunk: int) -> None:
     pcm = noise(1.0, 24000)

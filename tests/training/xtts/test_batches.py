@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.xtts.workbench import CPU, lengths, some_features
@@ -35,7 +35,6 @@ def padding(batches: list[list[int]], clips: list[Length]) -> float:
 
 
 @given(codes=CODES, size=SIZES, seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 10_000))
-@settings(deadline=None)
 def test_an_epoch_has_every_clip_once_and_one_short_batch_at_most(
     codes: list[int], size: int, seed: int, epoch: int
 ) -> None:
@@ -66,7 +65,6 @@ def test_clips_of_like_length_are_together() -> None:
 
 
 @given(codes=CODES, size=SIZES, world=st.integers(1, 8))
-@settings(deadline=None)
 def test_ranks_share_a_batch_in_as_many_parts_each(codes: list[int], size: int, world: int) -> None:
     clips, batch = lengths(codes), list(range(len(codes)))[::-1]
     parts = chunks(batch, clips, size, world)
@@ -78,13 +76,11 @@ def test_ranks_share_a_batch_in_as_many_parts_each(codes: list[int], size: int, 
 
 
 @given(codes=st.lists(st.integers(1, 250), min_size=16, max_size=16), world=st.sampled_from([2, 4]))
-@settings(deadline=None)
 def test_more_ranks_have_the_parts_that_one_rank_would(codes: list[int], world: int) -> None:
     assert chunks(range(16), lengths(codes), 4, world) == chunks(range(16), lengths(codes), 4, 1)
 
 
 @given(samples=st.integers(11025, 255995), seed=st.integers(0, 1000), epoch=st.none() | st.integers(0, 1000))
-@settings(deadline=None)
 def test_a_prompt_is_3_to_6_s_of_the_clip_or_half_of_a_short_one(samples: int, seed: int, epoch: int | None) -> None:
     clip = Length("a", 1, 1, samples)
     start, end = prompt_samples(clip, seed, epoch)

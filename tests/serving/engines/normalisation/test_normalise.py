@@ -46,7 +46,7 @@ def test_lines_and_plain_words_come_back_as_they_are(language: str) -> None:
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 @given(text=st.text(alphabet=string.printable + "ãéº°ª€£§½–−  XVI", max_size=60))  # noqa: RUF001
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_digit_is_left_and_no_word_is_lost(language: str, text: str) -> None:
     spoken = normalise(text, language)
     assert not re.search("[0-9]", spoken)

@@ -49,7 +49,7 @@ async def beside(engine: XttsEngine, asked: SpeechRequest) -> tuple[Pcm, Pcm | B
     return neighbour, other
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=REQUESTS)
 def test_any_text_is_spoken_or_refused_and_disturbs_no_neighbour(engine: XttsEngine, asked: SpeechRequest) -> None:
     neighbour, other = asyncio.run(beside(engine, asked))
