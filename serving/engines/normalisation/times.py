@@ -39,7 +39,6 @@ def times(language: Language) -> Callable[[str], str]:
     if language.code == "en":
         return _english(language)
     clock = re.compile(_CLOCK + (rf"(?:[ ]?{suffix}\b)?" if suffix else ""))
-    article = re.compile(r"\b(?:ore|h\.?)[ ](?=ore )")
 
     def said(match: re.Match[str]) -> str:
         second = match["second"] if "second" in match.re.groupindex else None
@@ -64,7 +63,7 @@ def times(language: Language) -> Callable[[str], str]:
             text = pattern.sub(said, text)
         if language.code == "it":
             return re.sub(r"\b(alle|dalle|delle|le|ore) ore (?=\w)", r"\1 ", text, flags=re.IGNORECASE)
-        return text if language.code != "it" else article.sub("", text)
+        return text
 
     return apply
 
