@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from openai import OpenAI
 
+from serving.deployments.admission import MOST_RETRY_S
 from tests.audio_measure import decode_any, is_silent
 from tests.e2e.jobs import ended, spoken_files, until
 from tests.e2e.servers import Server
@@ -79,7 +80,7 @@ def test_more_than_the_server_holds_is_refused_early_and_the_rest_is_served(xtts
     assert len(served) + len(refused) == len(answers)
     assert len(served) >= 6
     assert refused
-    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert all(1 <= int(answer.headers["retry-after"]) <= MOST_RETRY_S for answer in refused)
     assert all(answer.json()["error"]["code"] == "overloaded" for answer in refused)
     assert_ready(xtts_server)
 
