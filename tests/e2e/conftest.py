@@ -1,4 +1,4 @@
-"""One real server per engine for the whole session; xdist keeps the tests of one server on one worker."""
+"""One real server per engine, until the last of these tests; xdist keeps the tests of one server on one worker."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.factories.hubert import make_content_encoder
 from tests.factories.xtts import make_checkpoint
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def espeak_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server as `make serve` starts it on a fresh machine."""
     with serving(tmp_path_factory.mktemp("espeak") / "data") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def xtts_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a tiny XTTS checkpoint: it works on 4 requests, and 6 may wait for their first audio."""
     data = tmp_path_factory.mktemp("xtts") / "data"
@@ -45,7 +45,7 @@ class RvcStart:
     spoken: httpx.Response
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rvc_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RvcStart]:
     """A server that got a tiny content encoder after its start, and converts voices now."""
     data = tmp_path_factory.mktemp("rvc") / "data"
@@ -74,7 +74,7 @@ def speak_converted(server: Server, model: str | None = "nobody") -> httpx.Respo
     return httpx.post(f"{server.url}/v1/audio/speech", json=body, timeout=120)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rvc_server(rvc_start: RvcStart) -> Server:
     """A server that converts voices, with a tiny content encoder."""
     return rvc_start.server
