@@ -19,8 +19,8 @@ _LETTERED = re.compile(
 """What a letter may be the name of: "a opção D. Pedro saiu"."""
 _NAME = re.compile(r"\b[A-ZÀ-Ý][a-zà-ÿ]{2,20}[ ]$")
 _ROAD = re.compile(
-    r"(?:^|(?<=\b[nd]a )|(?<=\bpela )|(?<=[àa] ))R\.[ ](?=(?:[A-ZÀ-Ý]\w{1,20}[ ]|d[aeo]s?[ ]){0,5}[A-ZÀ-Ý]\w{1,20},[ ]?"
-    r"(?:n[º°]?\.?[ ]?)?\d{1,5}(?!\d|[ ]anos))",
+    r"(?:^|(?<=\b[nd]a )|(?<=\bpela )|(?<=\b[àa] ))R\.[ ]"
+    r"(?=(?:[A-ZÀ-Ý]\w{1,20}[ ]|d[aeo]s?[ ]){0,5}[A-ZÀ-Ý]\w{1,20},[ ]?(?:n[º°]?\.?[ ]?)?\d{1,5}(?!\d|[ ]anos))",
     re.MULTILINE,
 )
 _SAINT = re.compile(r"\s[A-Z]")
@@ -40,7 +40,7 @@ def abbreviations(language: Language) -> Callable[[str], str]:
     numbered = language.number_abbreviations
     names = "|".join(re.escape(name) for name in numbered)
     before_number = re.compile(
-        rf"(?<![\w.@/])(?<!\d )(?:{names})(?:(?<=\.)[ \u00a0]?|[ \u00a0])(?=\d|[IVX]{{1,6}}\b(?!\.))"
+        rf"(?<![\w.@/])(?<!\d[ \u00a0\u202f])(?:{names})(?:(?<=\.)[ \u00a0]?|[ \u00a0])(?=\d|[IVX]{{1,6}}\b(?!\.))"
     )
 
     def name(match: re.Match[str]) -> str:

@@ -29,7 +29,7 @@ UNITS = {
     "mq": "", "qm": "", "m/s²": "acceleration-meter-per-square-second", "ha": "area-hectare",
     "°": "angle-degree", "º": "angle-degree",
 }  # fmt: skip
-EACH = "s|h|min|kg|g|l|L|ml|mL|m²|m2|m³|m3|cm²|ha|km"
+_EACH = "s|h|min|kg|g|l|L|ml|mL|m²|m2|m³|m3|cm²|ha|km"
 """What other quantities are given for: "5 mg/kg", "6 l/100 km"."""
 _FEET = re.compile(r"(?<![\w.,'’])(?P<feet>\d{1,2})['’′][ ]?(?P<inches>1[01]|\d)(?:[\"”″]|''|’’)(?!\w)")  # noqa: RUF001
 _FOLLOWER = re.compile(r"[ ]([^\W\d_]{1,30})")
@@ -42,7 +42,7 @@ def measures(language: Language) -> Callable[[str], str]:
     names = "|".join(re.escape(unit) for unit in sorted(units, key=len, reverse=True))
     first = rf"(?:(?P<first>{language.number})[ ]?(?P<dash>[-–−])[ ]?)?"  # noqa: RUF001
     number = rf"(?P<minus>{NEGATIVE}){first}(?P<number>{language.number})"
-    each = rf"(?:/(?P<every>\d{{1,4}}[ ]?)?(?P<each>{EACH}))?"
+    each = rf"(?:/(?P<every>\d{{1,4}}[ ]?)?(?P<each>{_EACH}))?"
     quantity = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>{names}){each}(?![\w/²³'’]|\.\w)")  # noqa: RUF001
     percent = re.compile(rf"(?<![\w.,]){number}[ \u00a0\u202f]?(?P<unit>[%‰])")
 

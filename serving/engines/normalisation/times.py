@@ -24,11 +24,13 @@ _DOT = {
 """A full stop for the colon: only behind what is said before an hour, or before its letter."""
 _ALWAYS = {
     "fr": (
-        re.compile(r"\b(\d{1,2})[ ]?(h|j)(?:eures|ours)?[ ]?/[ ]?(\d{1,2})(?!\w)"),
-        {"h": "heures", "j": "jours"},
-        "sur",
+        (re.compile(r"\b(\d{1,2})[ ]?h(?:eures)?[ ]?/[ ]?24\b"), r"\1 heures sur 24"),
+        (re.compile(r"\b(\d)[ ]?j(?:ours)?[ ]?/[ ]?7\b"), r"\1 jours sur 7"),
     ),
-    "it": (re.compile(r"\b(\d{1,2})[ ]?(h|g)(?:iorni)?[ ]?/[ ]?(\d{1,2})(?!\w)"), {"h": "ore", "g": "giorni"}, "su"),
+    "it": (
+        (re.compile(r"\b(\d{1,2})[ ]?(?:h|ore)[ ]?/[ ]?24\b"), r"\1 ore su 24"),
+        (re.compile(r"\b(\d)[ ]?g(?:iorni)?[ ]?/[ ]?7\b"), r"\1 giorni su 7"),
+    ),
 }
 """24h/24 and 7j/7."""
 _GERMAN_DOT = re.compile(r"(?<![\w:.,/-])(?P<hour>[01]?\d|2[0-4])[.:](?P<minute>[0-5]\d)[ ]Uhr\b")
@@ -47,13 +49,13 @@ def times(language: Language) -> Callable[[str], str]:
 
     letters = _letters(language)
     dot = _DOT.get(language.code.partition("_")[0])
-    always, units, of = _ALWAYS.get(language.code, (None, {}, ""))
+    always = _ALWAYS.get(language.code, ())
     until = rf"\1 {language.to} "
 
     def apply(text: str) -> str:
         text = _SPAN.sub(until, text)
-        if always:
-            text = always.sub(lambda match: f"{match[1]} {units[match[2]]} {of} {match[3]}", text)
+        for pattern, words in always:
+            text = pattern.sub(words, text)
         if dot:
             text = dot.sub(lambda match: f"{match['lead'] or ''}{match['hour']}:{match['minute']}", text)
         if language.code == "de":

@@ -227,6 +227,7 @@ GERMAN = [
 
 ITALIAN = [
     ("alle 9.30, dalle 8.15 alle 17.45", "alle nove e trenta, dalle otto e quindici alle diciassette e quarantacinque"),
+    ("5 g/10 ml", "cinque grammi per dieci millilitri"),
     ("aperto 24h/24, 7g/7", "aperto ventiquattro ore su ventiquattro, sette giorni su sette"),
     ("5 mg/l, 3 m³/h, § 5", "cinque milligrammi al litro, tre metri cubi all'ora, paragrafo cinque"),
     ("Sono 1.234 casi.", "Sono milleduecentotrentaquattro casi."),

@@ -8,6 +8,8 @@ CASES = [
     ("na R. Augusta, 100", "na Rua Augusta, cem"),
     ("R. da Consolação, 1500", "Rua da Consolação, mil e quinhentos"),
     ("do R. Silva, 45 anos", "do R. Silva, quarenta e cinco anos"),
+    ("Maria R. Silva, 10", "Maria R. Silva, dez"),
+    ("a 5\u00a0km 300 m daqui", "a cinco quilômetros trezentos metros daqui"),
     ("no km 35 da estrada", "no quilômetro trinta e cinco da estrada"),
     ("os §§ 1º e 2º", "os parágrafos primeiro e segundo"),
     ("das 9.30 às 17.15", "das nove horas e trinta minutos às dezessete horas e quinze minutos"),
