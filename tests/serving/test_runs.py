@@ -38,10 +38,8 @@ def api() -> Iterator[KubernetesApi]:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    Volume(tmp_path / "data").create()
-    database = Database.for_volume(None, tmp_path / "data")
-    database.migrate()
+def database(data: Path) -> Iterator[Database]:
+    database = Database.for_volume(None, data)
     yield database
     database.close()
 

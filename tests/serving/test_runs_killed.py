@@ -21,11 +21,9 @@ from tests.serving.training_runs import add_dataset, record, the_only
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[TrainingRunStore]:
-    Volume(tmp_path / "data").create()
-    database = Database.for_volume(None, tmp_path / "data")
-    database.migrate()
-    yield TrainingRunStore(Volume(tmp_path / "data"), database)
+def store(data: Path) -> Iterator[TrainingRunStore]:
+    database = Database.for_volume(None, data)
+    yield TrainingRunStore(Volume(data), database)
     database.close()
 
 

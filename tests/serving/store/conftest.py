@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,13 +44,29 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A migrated database."""
-    database = Database(database_url)
-    database.migrate()
-    yield database
-    database.close()
+@pytest.fixture(scope="session")
+def migrated_database(postgres_server: URL) -> Iterator[str]:
+    """The name of a PostgreSQL database with all tables and no rows, to be copied."""
+    with empty_database(postgres_server) as url:
+        database = Database(url)
+        database.migrate()
+        database.close()
+        yield str(url.database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A migrated database that no other test sees."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = URL.create("sqlite", database=str(tmp_path / "records.db"))
+            shutil.copyfile(request.getfixturevalue("migrated_file"), str(url.database))
+        else:
+            template = request.getfixturevalue("migrated_database")
+            url = stack.enter_context(empty_database(request.getfixturevalue("postgres_server"), template))
+        database = Database(url)
+        stack.callback(database.close)
+        yield database
 
 
 @pytest.fixture

@@ -68,13 +68,13 @@ def temporary_postgres() -> Iterator[URL]:
 
 
 @contextmanager
-def empty_database(server: URL) -> Iterator[URL]:
-    """A database of its own on ``server``."""
+def empty_database(server: URL, template: str = "template1") -> Iterator[URL]:
+    """A database of its own on ``server``, a copy of ``template``."""
     name = f"kubevoice_test_{secrets.token_hex(8)}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
             try:
                 yield server.set(database=name)
             finally:

@@ -23,22 +23,20 @@ from tests.serving.training_runs import add_dataset
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    Volume(tmp_path).create()
-    database = Database.for_volume(None, tmp_path)
-    database.migrate()
+def database(data: Path) -> Iterator[Database]:
+    database = Database.for_volume(None, data)
     yield database
     database.close()
 
 
 @pytest.fixture
-def datasets(tmp_path: Path, database: Database) -> DatasetStore:
-    return DatasetStore(Volume(tmp_path), database)
+def datasets(data: Path, database: Database) -> DatasetStore:
+    return DatasetStore(Volume(data), database)
 
 
 @pytest.fixture
-def runs(tmp_path: Path, database: Database) -> TrainingRunStore:
-    return TrainingRunStore(Volume(tmp_path), database)
+def runs(data: Path, database: Database) -> TrainingRunStore:
+    return TrainingRunStore(Volume(data), database)
 
 
 @pytest.fixture

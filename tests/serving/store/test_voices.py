@@ -182,9 +182,10 @@ def test_of_many_threads_adding_one_name_exactly_one_wins(store: VoiceStore, vol
 
 
 def test_of_many_processes_adding_one_name_exactly_one_wins(
-    store: VoiceStore, volume: Volume, database_url: str
+    store: VoiceStore, volume: Volume, database: Database
 ) -> None:
-    results = writers.run_together([writers.start(writers.add, volume.root, database_url) for _ in range(3)])
+    url = database.url.render_as_string(hide_password=False)
+    results = writers.run_together([writers.start(writers.add, volume.root, url) for _ in range(3)])
     assert sorted(str(result["error"]) for result in results) == ["Conflict", "Conflict", "None"]
     (voice,) = store.list("acme")
     assert voice_directories(volume) == [voice.id]
@@ -206,11 +207,12 @@ def test_a_voice_whose_row_cannot_be_written_is_not_left_on_the_volume(
 
 
 def test_a_voice_that_does_not_fit_on_the_volume_leaves_nothing(
-    store: VoiceStore, database_url: str, tmp_path: Path
+    store: VoiceStore, database: Database, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
     prefix = in_small_filesystem(small)
-    (result,) = writers.run_together([writers.start(writers.add, small, database_url, prefix=prefix)])
+    url = database.url.render_as_string(hide_password=False)
+    (result,) = writers.run_together([writers.start(writers.add, small, url, prefix=prefix)])
     assert result["error"] == "StorageError"
     assert "No space left on device" in result["message"]
     assert result["files"] == []
