@@ -1,6 +1,6 @@
 # `make serve` speaks, `make test` proves; both set themselves up.
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-slow check format chart-docs image clean
+.PHONY: help setup serve test coverage test-slow check format chart-docs image clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,10 @@ serve: setup  ## start Ray Serve on loopback and print a curl that speaks; ARGS=
 	@exec $(BIN)/kubevoice serve $(ARGS)
 
 test: check  ## lint, types and the whole suite
-	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadgroup $(COVERAGE) $(ARGS)
+
+coverage: COVERAGE := --cov --cov-report=term:skip-covered
+coverage: test  ## the suite, with the lines that no test runs; a fifth slower
 
 test-slow: setup  ## full-size models and other minutes-long proofs
 	@$(BIN)/python -m pytest -m slow $(ARGS)
