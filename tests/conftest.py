@@ -54,7 +54,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(settings: Settings, migrated_file: Path) -> Path:
+def data_root(settings: Settings, migrated_file: Path) -> Path:
     """The data directory of ``settings`` as a server makes it, empty."""
     Volume(settings.data).create()
     shutil.copyfile(migrated_file, settings.data / SQLITE_FILE)
@@ -62,10 +62,10 @@ def data(settings: Settings, migrated_file: Path) -> Path:
 
 
 @pytest.fixture
-def store(data: Path) -> Iterator[VoiceStore]:
-    """An empty store of voices in ``data``."""
-    database = Database.for_volume(None, data)
-    yield VoiceStore(Volume(data), database)
+def store(data_root: Path) -> Iterator[VoiceStore]:
+    """An empty store of voices in ``data_root``."""
+    database = Database.for_volume(None, data_root)
+    yield VoiceStore(Volume(data_root), database)
     database.close()
 
 

@@ -38,8 +38,8 @@ def api() -> Iterator[KubernetesApi]:
 
 
 @pytest.fixture
-def database(data: Path) -> Iterator[Database]:
-    database = Database.for_volume(None, data)
+def database(data_root: Path) -> Iterator[Database]:
+    database = Database.for_volume(None, data_root)
     yield database
     database.close()
 

@@ -21,9 +21,9 @@ from tests.serving.training_runs import add_dataset, record, the_only
 
 
 @pytest.fixture
-def store(data: Path) -> Iterator[TrainingRunStore]:
-    database = Database.for_volume(None, data)
-    yield TrainingRunStore(Volume(data), database)
+def store(data_root: Path) -> Iterator[TrainingRunStore]:
+    database = Database.for_volume(None, data_root)
+    yield TrainingRunStore(Volume(data_root), database)
     database.close()
 
 

@@ -23,20 +23,20 @@ from tests.serving.training_runs import add_dataset
 
 
 @pytest.fixture
-def database(data: Path) -> Iterator[Database]:
-    database = Database.for_volume(None, data)
+def database(data_root: Path) -> Iterator[Database]:
+    database = Database.for_volume(None, data_root)
     yield database
     database.close()
 
 
 @pytest.fixture
-def datasets(data: Path, database: Database) -> DatasetStore:
-    return DatasetStore(Volume(data), database)
+def datasets(data_root: Path, database: Database) -> DatasetStore:
+    return DatasetStore(Volume(data_root), database)
 
 
 @pytest.fixture
-def runs(data: Path, database: Database) -> TrainingRunStore:
-    return TrainingRunStore(Volume(data), database)
+def runs(data_root: Path, database: Database) -> TrainingRunStore:
+    return TrainingRunStore(Volume(data_root), database)
 
 
 @pytest.fixture
