@@ -46,7 +46,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite database with all tables and no rows, for copies: migrating takes ten times as long as most tests."""
+    """An SQLite database with all tables and no rows, to be copied instead of migrated for each test."""
     database = Database.for_volume(None, tmp_path_factory.mktemp("migrated"))
     database.migrate()
     database.close()
