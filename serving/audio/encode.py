@@ -4,35 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
-import av
 import numpy as np
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
 
-from serving.audio.pcm import Pcm, to_int16
+from serving.audio.pcm import Pcm
 from serving.audio.resample import StreamResampler
 from serving.audio.wav import wav_header
+from serving.audio.writers import Codec, Ffmpeg, Lame, RawWriter, Writer
 from serving.errors import EngineError
 
 OUTPUT_RATE = 24000
 """Hz of speech, whatever the engine's rate is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """An ffmpeg encoder and its muxer; ``bit_rate`` in bits per second, 0 where it does not apply."""
-
-    encoder: str
-    muxer: str
-    sample_format: str
-    bit_rate: int = 0
-    encoder_options: Mapping[str, str] = field(default_factory=dict)
-    muxer_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +45,14 @@ class AudioFormat:
 
 # The cheap settings of lame and opus take half and a third of the time of ffmpeg's own, and at these rates what they
 # lose of speech is hardly more (docs/performance.md). aac's fast coder distorts the lowest frequencies.
-_MP3 = Codec("libmp3lame", "mp3", "fltp", 96_000, {"compression_level": "7"}, {"id3v2_version": "0", "write_xing": "0"})
+_MP3 = Lame(96_000, quality=7)
 # ogg's own page of one second would hold back a second of audio. The duration is in microseconds.
-_OPUS = Codec(
+_OPUS = Ffmpeg(
     "libopus", "ogg", "flt", 48_000, {"compression_level": "5", "vbr": "constrained"}, {"page_duration": "40000"}
 )
-_AAC = Codec("aac", "adts", "fltp", 96_000)
+_AAC = Ffmpeg("aac", "adts", "fltp", 96_000)
 # Level 2 takes blocks of 24 ms instead of 96 ms; levinson is the better predictor of the levels above.
-_FLAC = Codec(
+_FLAC = Ffmpeg(
     "flac", "flac", "s16", 0, {"compression_level": "2", "lpc_type": "levinson"}, {"metadata_header_padding": "0"}
 )
 
@@ -93,8 +77,8 @@ TELEPHONY: Mapping[str, AudioFormat] = MappingProxyType(
     {
         each.name: each
         for each in (
-            AudioFormat("ulaw", "audio/basic", Codec("pcm_mulaw", "mulaw", "s16")),
-            AudioFormat("alaw", "audio/x-alaw-basic", Codec("pcm_alaw", "alaw", "s16")),
+            AudioFormat("ulaw", "audio/basic", Ffmpeg("pcm_mulaw", "mulaw", "s16")),
+            AudioFormat("alaw", "audio/x-alaw-basic", Ffmpeg("pcm_alaw", "alaw", "s16")),
         )
     }
 )
@@ -118,7 +102,7 @@ class Encoder:
     def __init__(self, format: str, sample_rate: int = OUTPUT_RATE, bit_rate: int = 0) -> None:  # noqa: A002
         self._spec = format_named(format)
         assert self._spec.takes(sample_rate), f"{format} at {sample_rate} Hz"
-        self._writer: _Writer | None = None  # opened with the first audio: that takes a codec some milliseconds
+        self._writer: Writer | None = None  # opened with the first audio: that takes a codec some milliseconds
         self._closed = False
         self._output_rate = sample_rate
         self._bit_rate = bit_rate
@@ -164,99 +148,12 @@ class Encoder:
             self._resampler = None
             self._closed = True
 
-    def _opened(self) -> _Writer:
+    def _opened(self) -> Writer:
         assert not self._closed, "the encoder is closed"
         if self._writer is None:
             self._writer = (
-                _CodecWriter(self._spec.codec, self._output_rate, self._bit_rate)
+                self._spec.codec.open(self._output_rate, self._bit_rate)
                 if self._spec.codec
-                else _RawWriter(wav_header(self._output_rate) if self._spec.riff else b"")
+                else RawWriter(wav_header(self._output_rate) if self._spec.riff else b"")
             )
         return self._writer
-
-
-class _Writer(Protocol):
-    def write(self, pcm: Pcm) -> bytes: ...
-
-    def finish(self) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-class _RawWriter:
-    def __init__(self, header: bytes) -> None:
-        self._header = header
-
-    def write(self, pcm: Pcm) -> bytes:
-        return self.finish() + to_int16(pcm).astype("<i2").tobytes()
-
-    def finish(self) -> bytes:
-        header, self._header = self._header, b""
-        return header
-
-    def close(self) -> None:
-        pass
-
-
-class _CodecWriter:
-    def __init__(self, codec: Codec, sample_rate: int, bit_rate: int) -> None:
-        self._rate = sample_rate
-        self._sink = _Sink()
-        self._samples = 0
-        self._container: OutputContainer = av.open(
-            self._sink,
-            mode="w",
-            format=codec.muxer,
-            # bitexact: the same audio gives the same bytes, without a random serial number and ffmpeg's version.
-            container_options={"fflags": "+bitexact", **codec.muxer_options},
-        )
-        stream = self._container.add_stream(
-            codec.encoder, rate=sample_rate, options=dict(codec.encoder_options), layout="mono"
-        )
-        assert isinstance(stream, AudioStream)
-        self._stream = stream
-        self._stream.format = codec.sample_format
-        if codec.bit_rate:
-            usual = min(codec.bit_rate, 4 * sample_rate)  # low rates have no room for more
-            self._stream.bit_rate = bit_rate or usual
-        self._container.start_encoding()
-
-    def write(self, pcm: Pcm) -> bytes:
-        if len(pcm):
-            self._container.mux(self._stream.encode(self._frame(pcm)))
-        return self._sink.take()
-
-    def finish(self) -> bytes:
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-        return self._sink.take()
-
-    def close(self) -> None:
-        # The container and its streams hold each other: without this they would live until the garbage collector runs.
-        self._container.close()
-
-    def _frame(self, pcm: Pcm) -> av.AudioFrame:
-        sample_format = self._stream.format.name
-        samples = to_int16(pcm) if sample_format == "s16" else np.clip(pcm, -1.0, 1.0).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout="mono")
-        frame.sample_rate = self._rate
-        frame.time_base = Fraction(1, self._rate)
-        frame.pts = self._samples
-        self._samples += len(pcm)
-        return frame
-
-
-class _Sink:
-    """A file that can only be written: muxers that see no seek keep nothing back to correct their headers later."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._pieces.append(data)
-        return len(data)
-
-    def take(self) -> bytes:
-        taken = b"".join(self._pieces)
-        self._pieces.clear()
-        return taken
