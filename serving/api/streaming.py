@@ -190,7 +190,7 @@ class AudioStream:
             self.usage.cut += chunk.finish_reason == "length"
             if self._charge is not None:
                 self._charge.made(self.usage.audio_s)
-            if self._encoder.is_light(chunk.sample_rate):
+            if self._encoder.is_light(chunk.pcm, chunk.sample_rate):
                 data = self._encoder.encode(chunk.pcm, chunk.sample_rate)
                 await asyncio.sleep(0)  # other streams have their turn, and a client that has left is noticed
             else:

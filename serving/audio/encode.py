@@ -15,6 +15,9 @@ from serving.audio.wav import wav_header
 from serving.audio.writers import Codec, Ffmpeg, Lame, RawWriter, Writer
 from serving.errors import EngineError
 
+LIGHT_S = 1.0
+"""Seconds of audio that LAME encodes in 2 to 4 ms."""
+
 OUTPUT_RATE = 24000
 """Hz of speech, whatever the engine's rate is."""
 
@@ -111,9 +114,11 @@ class Encoder:
         # A cancelled request closes while its last encode still runs in a thread; freed under it, ffmpeg would crash.
         self._lock = threading.Lock()
 
-    def is_light(self, sample_rate: int) -> bool:
-        """Whether ``encode`` of samples at that rate only copies them: cheaper than handing them to a thread."""
-        return self._spec.codec is None and sample_rate == self._output_rate
+    def is_light(self, chunk_pcm: Pcm, sample_rate: int) -> bool:
+        """Whether ``encode`` of the same takes less time than handing it to a thread, which waits for the GIL twice."""
+        if self._spec.codec is None:
+            return sample_rate == self._output_rate
+        return isinstance(self._spec.codec, Lame) and len(chunk_pcm) <= LIGHT_S * sample_rate
 
     def encode(self, chunk_pcm: Pcm, sample_rate: int) -> bytes:
         """The bytes that are ready after ``chunk_pcm`` [samples]; ``sample_rate`` is the same for all of a stream.

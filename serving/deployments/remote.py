@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 from ray import serve
@@ -39,8 +39,9 @@ HEARD_LATELY_S = 5.0
 class RemoteSpeech(SpeechService):
     """Calls a ``Speech`` deployment: long texts in pieces, one retry when a replica dies, errors as ours.
 
-    ``gate`` says how many requests may wait for their first audio; more are refused. Once begun, a request is never
-    refused: its further pieces take their turn, and so does a request that is the rest of a text (``heard_in_s``).
+    ``gate`` says how many requests may wait for their first audio; more are refused. One waits until its stream is
+    asked for a second chunk. Once begun, a request is never refused: its further pieces take their turn, and so does
+    one that is the rest of a text (``heard_in_s``).
     """
 
     def __init__(self, handle: DeploymentHandle[Any], gate: Gate) -> None:
@@ -94,18 +95,20 @@ class RemoteSpeech(SpeechService):
         runs_out = time.monotonic() + (request.heard_in_s or 0.0)  # the listener, who plays what comes at once
         try:
             for index, piece in enumerate(pieces):
-                begins = index == 0 and request.heard_in_s is None
-                with self._gate.waiting("speech") if begins else nullcontext():
+                with ExitStack() as unheard:
+                    if index == 0 and request.heard_in_s is None:
+                        unheard.enter_context(self._gate.waiting("speech"))
                     chunk = await piece.first(runs_out if index else None)
-                while chunk is not None:
-                    speaks = chunk.revision or speaks
-                    self._heard = time.monotonic()
-                    runs_out = max(runs_out, self._heard) + chunk.seconds
-                    if index + 1 < len(pieces):
-                        pieces[index + 1].meant_for(speaks)
-                        pieces[index + 1].start(runs_out + max(0.0, piece.estimated_s - chunk.seconds))
-                    yield chunk
-                    chunk = await piece.next()
+                    while chunk is not None:
+                        speaks = chunk.revision or speaks
+                        self._heard = time.monotonic()
+                        runs_out = max(runs_out, self._heard) + chunk.seconds
+                        if index + 1 < len(pieces):
+                            pieces[index + 1].meant_for(speaks)
+                            pieces[index + 1].start(runs_out + max(0.0, piece.estimated_s - chunk.seconds))
+                        yield chunk
+                        unheard.close()  # whoever asks for more has encoded this: that may take as long under load
+                        chunk = await piece.next()
         finally:
             for piece in pieces:
                 piece.cancel()

@@ -189,11 +189,25 @@ def test_a_streamed_wav_has_open_sizes_and_is_read_by_the_standard_library() -> 
 
 
 @ALL
-def test_only_raw_samples_at_their_own_rate_are_encoded_without_work(name: str) -> None:
-    encoder = Encoder(name)
-    assert encoder.is_light(24000) is (name in ("pcm", "wav"))
-    assert not encoder.is_light(22050)
+def test_raw_samples_at_their_own_rate_and_a_second_of_mp3_are_encoded_without_a_thread(name: str) -> None:
+    encoder, second = Encoder(name), tone(440, 1.0, 24000)
+    assert encoder.is_light(second, 24000) is (name in ("pcm", "wav", "mp3"))
+    assert encoder.is_light(np.tile(second, 2), 24000) is (name in ("pcm", "wav"))
+    assert encoder.is_light(tone(440, 1.0, 22050), 22050) is (name == "mp3")
     encoder.close()
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize("bit_rate", [32_000, 64_000, 192_000])
+def test_mp3_keeps_its_sample_rate_whatever_its_bit_rate(rate: int, bit_rate: int) -> None:
+    encoder = Encoder("mp3", rate, bit_rate)
+    data = encoder.encode(tone(440, 2.0, rate), rate) + encoder.finish()
+
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.audio[0]
+        assert stream.rate == rate
+        highest = {8000: 64_000, 22050: 160_000}.get(rate, bit_rate)  # of MPEG 2.5 and 2
+        assert stream.codec_context.bit_rate == min(bit_rate, highest)
 
 
 @ALL

@@ -205,12 +205,27 @@ class HeldCall(ScriptedCall):
 async def test_a_request_too_many_waiting_is_refused_until_one_is_heard() -> None:
     held = HeldCall(chunk(), chunk())
     remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), Gate(1))  # type: ignore[arg-type]
-    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
+    speech = remote.stream(request("Held."))
+    waiting = asyncio.create_task(anext(speech))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await anext(remote.stream(request("Refused.")))
     held.go.set()
     await waiting
+    with pytest.raises(Overloaded):  # what came is not encoded yet
+        await anext(remote.stream(request("Refused.")))
+    await anext(speech)
+    await anext(remote.stream(request("Welcome.")))
+
+
+async def test_a_client_that_leaves_while_its_first_audio_is_encoded_waits_no_more() -> None:
+    calls = ScriptedCall(chunk(), chunk()), ScriptedCall(chunk())
+    remote = RemoteSpeech(ScriptedHandle(*calls), Gate(1))  # type: ignore[arg-type]
+    speech = remote.stream(request("Left."))
+    await anext(speech)
+    assert remote.refusal() is not None
+    await speech.aclose()
+    assert remote.refusal() is None
     await anext(remote.stream(request("Welcome.")))
 
 
