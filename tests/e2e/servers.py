@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import re
@@ -18,6 +19,9 @@ from pathlib import Path
 import psutil
 
 from tests.e2e.ports import free_port
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
@@ -77,6 +81,7 @@ def _started(data: Path, command: list[str], environment: dict[str, str]) -> Ite
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        preexec_fn=_end_with_us if sys.platform == "linux" else None,  # noqa: PLW1509 - one system call
         start_new_session=True,  # a Ctrl-C at the terminal of the tests is ours to pass on
     )
     lines: list[str] = []
@@ -90,6 +95,11 @@ def _started(data: Path, command: list[str], environment: dict[str, str]) -> Ite
         reader.join()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def _end_with_us() -> None:
+    """Tests that are killed leave no server behind. It holds for the thread that starts the server: the main one."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _ready_url(arriving: queue.Queue[str | None], lines: list[str]) -> str:
