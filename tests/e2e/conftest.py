@@ -1,7 +1,8 @@
-"""One real server per engine, until the last of these tests; xdist keeps the tests of one server on one worker."""
+"""One real server per engine; xdist keeps the tests of one server on one worker, which stops it behind the last."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,26 @@ from serving.store.volume import Volume
 from tests.e2e.servers import Server, serving
 from tests.factories.hubert import make_content_encoder
 from tests.factories.xtts import make_checkpoint
+
+SERVERS = ("espeak_server", "xtts_server", "rvc_start")
+
+
+@pytest.hookimpl(trylast=True)  # what the test itself used is gone by then
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the servers of a group when its tests are done: idle ones take from the others' cores.
+
+    Pytest itself would keep them until a worker has no test of this package left. Without xdist groups alternate.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ or (nextitem is not None and _group(nextitem) == _group(item)):
+        return
+    for name in SERVERS:
+        for fixture in item.session._fixturemanager.getfixturedefs(name, item) or ():
+            fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
+def _group(item: pytest.Item) -> object:
+    marker = item.get_closest_marker("xdist_group")
+    return marker and (marker.args or marker.kwargs)
 
 
 @pytest.fixture(scope="package")

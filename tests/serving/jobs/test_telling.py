@@ -60,7 +60,7 @@ async def test_a_receiver_that_fails_at_first_is_told_later_under_the_same_id(
     async with telling_of(store, metrics):
         await until(lambda: len(receiver.got) >= 2)
         receiver.status = 204
-        await until(lambda: jobs.get("a", job.id).webhook not in (None, *_pending(jobs, job)))
+        await until(lambda: _ended(jobs, job))
     outcome = jobs.get("a", job.id).webhook
     assert outcome == Outcome("delivered", len(receiver.got), None)
     assert len(set(receiver.ids())) == 1
@@ -72,16 +72,16 @@ async def test_a_receiver_that_fails_at_first_is_told_later_under_the_same_id(
     assert SECRET not in caplog.text
 
 
-def _pending(jobs: JobStore, job: Job) -> tuple[Outcome, ...]:
+def _ended(jobs: JobStore, job: Job) -> bool:
     outcome = jobs.get(job.tenant, job.id).webhook
-    return (outcome,) if outcome is not None and outcome.state == "pending" else ()
+    return outcome is not None and outcome.state != "pending"
 
 
 async def test_one_that_wants_no_more_is_left_alone(store: VoiceStore, jobs: JobStore, receiver: Receiver) -> None:
     receiver.status = 410
     job = cancelled(jobs, receiver.url)
     async with telling_of(store):
-        await until(lambda: not _pending(jobs, job))
+        await until(lambda: _ended(jobs, job))
     assert jobs.get("a", job.id).webhook == Outcome("failed", 1, "it answered 410")
 
 
@@ -91,8 +91,8 @@ async def test_one_that_hangs_keeps_nobody_else_waiting(store: VoiceStore, jobs:
     with receiving() as quick:
         job = cancelled(jobs, quick.url)
         async with telling_of(store):
-            await until(lambda: not _pending(jobs, job))
-            assert _pending(jobs, slow)
+            await until(lambda: _ended(jobs, job))
+            assert not _ended(jobs, slow)
         assert jobs.get("a", slow.id).webhook == Outcome("pending", 0, None), "given back at once"
 
 
@@ -106,7 +106,7 @@ async def test_a_tenant_whose_receivers_hang_keeps_no_other_waiting_however_many
         async with telling_of(store):
             await until(lambda: len(receiver.got) == AT_ONCE // 2)
             told = [cancelled(jobs, quick.url, "b") for _ in range(5)]
-            await until(lambda: not any(_pending(jobs, job) for job in told))
+            await until(lambda: all(_ended(jobs, job) for job in told))
             assert len(receiver.got) == AT_ONCE // 2
 
 
@@ -121,7 +121,7 @@ async def test_tenants_that_share_a_receiver_that_hangs_share_its_places_too(
         async with telling_of(store):
             await until(lambda: len(receiver.got) == AT_ONCE // 2)
             job = cancelled(jobs, quick.url, "a")
-            await until(lambda: not _pending(jobs, job))
+            await until(lambda: _ended(jobs, job))
             assert len(receiver.got) == AT_ONCE // 2
 
 
@@ -131,14 +131,14 @@ async def test_a_place_that_is_free_again_is_taken_at_once(
     monkeypatch.setattr(pulling, "IDLE_S", 600.0)
     told = [cancelled(jobs, receiver.url) for _ in range(2 * AT_ONCE)]
     async with telling_of(store):
-        await until(lambda: not any(_pending(jobs, job) for job in told))
+        await until(lambda: all(_ended(jobs, job) for job in told))
     assert len(receiver.ids()) == len(set(receiver.ids())) == 2 * AT_ONCE
 
 
 async def test_loops_share_the_messages(store: VoiceStore, jobs: JobStore, receiver: Receiver) -> None:
     told = [cancelled(jobs, receiver.url) for _ in range(12)]
     async with telling_of(store), telling_of(store):
-        await until(lambda: not any(_pending(jobs, job) for job in told))
+        await until(lambda: all(_ended(jobs, job) for job in told))
     assert len(receiver.ids()) == len(set(receiver.ids())) == 12
 
 
