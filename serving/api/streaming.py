@@ -44,7 +44,7 @@ GIVES_WAY = 5
 
 ENCODERS = ThreadPoolExecutor(4, thread_name_prefix="encode", initializer=_give_way)
 """Threads for encoding only: a slow database or upload must not silence the streams. They give way to the event loop,
-which has little to do for a request but all of it at once: a refusal must not wait for mp3."""
+which has little to do for a request but all of it at once: a refusal must not wait for an encoder."""
 
 
 @dataclass

@@ -115,7 +115,7 @@ class Encoder:
         self._lock = threading.Lock()
 
     def is_light(self, chunk_pcm: Pcm, sample_rate: int) -> bool:
-        """Whether ``encode`` of the same takes less time than handing it to a thread, which waits for the GIL twice."""
+        """Whether ``encode`` of the same is too little for a thread, which under load waits longer for the GIL."""
         if self._spec.codec is None:
             return sample_rate == self._output_rate
         return isinstance(self._spec.codec, Lame) and len(chunk_pcm) <= LIGHT_S * sample_rate

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
-import numpy as np
 import pytest
 from ray import serve
 from ray.exceptions import ActorDiedError, RayTaskError
@@ -31,18 +30,12 @@ from serving.deployments.remote import (
     split_request,
     translated_errors,
 )
-from serving.engines.base import EngineInfo, PendingRevision, SpeechChunk, SpeechRequest, Voice
+from serving.engines.base import EngineInfo, PendingRevision, SpeechChunk
 from serving.errors import EngineError, InvalidRequest, Overloaded
-
-TEXT = " ".join(f"This is sentence number {index}." for index in range(60))
-
+from tests.serving.deployments.scripted import TEXT, HeldCall, ScriptedCall, ScriptedHandle, chunk, request
 
 INFO = EngineInfo("xtts", "xtts_v2", "r1", 24000, ("en",), ("Ada", "Carl"), True, "cpu")
 WORD = "x" * 395 + "."
-
-
-def request(text: str = TEXT, seed: int | None = 5) -> SpeechRequest:
-    return SpeechRequest(text=text, voice=Voice("f1"), language="en", seed=seed)
 
 
 def test_a_long_text_is_cut_between_sentences_and_loses_nothing() -> None:
@@ -56,56 +49,6 @@ def test_pieces_have_different_seeds_that_follow_from_the_requests() -> None:
     seeds = [piece.seed for piece in split_request(request(seed=2**32 - 1))]
     assert seeds[:3] == [2**32 - 1, SEED_STRIDE - 1, 2 * SEED_STRIDE - 1]
     assert {piece.seed for piece in split_request(request(seed=None))} == {None}
-
-
-class ScriptedCall:
-    """Stands where Serve's response generator stands: yields chunks, then fails or ends, and remembers a cancel."""
-
-    def __init__(self, *script: SpeechChunk | Exception) -> None:
-        self.script: Iterator[SpeechChunk | Exception] = iter(script)
-        self.cancelled = False
-        self.refused: Exception | None = None
-
-    def __aiter__(self) -> ScriptedCall:
-        return self
-
-    async def __anext__(self) -> SpeechChunk:
-        step = next(self.script, None)
-        if step is None:
-            raise StopAsyncIteration
-        if isinstance(step, Exception):
-            self.refused = step
-            raise step
-        return step
-
-    def cancel(self) -> None:
-        if isinstance(self.refused, BackPressureError):
-            raise self.refused  # as Serve does
-        self.cancelled = True
-
-
-class ScriptedHandle:
-    """A deployment handle whose calls follow a script, since no real replica dies on cue."""
-
-    def __init__(self, *calls: ScriptedCall) -> None:
-        self.calls = list(calls)
-        self.sent: list[str] = []
-        self.heard_in_s: list[float | None] = []
-        self.revisions: list[str | None] = []
-        self.stream = self
-
-    def options(self, **_: object) -> ScriptedHandle:
-        return self
-
-    def remote(self, piece: SpeechRequest, _token: str | None) -> ScriptedCall:
-        self.sent.append(piece.text)
-        self.heard_in_s.append(piece.heard_in_s)
-        self.revisions.append(piece.revision)
-        return self.calls[len(self.sent) - 1]
-
-
-def chunk(seconds: float = 0.0005) -> SpeechChunk:
-    return SpeechChunk(np.full(round(24000 * seconds), 0.5, np.float32), 24000)
 
 
 def stream(handle: ScriptedHandle, text: str = "One.") -> AsyncGenerator[SpeechChunk, None]:
@@ -188,70 +131,6 @@ def test_a_tail_without_words_is_left_out_and_a_text_without_words_is_left_to_th
         "x" * 395 + "."
     ]
     assert [piece.text for piece in split_request(request("..."))] == ["..."]
-
-
-class HeldCall(ScriptedCall):
-    """A call whose first chunk comes when it is let go."""
-
-    def __init__(self, *script: SpeechChunk | Exception) -> None:
-        super().__init__(*script)
-        self.go = asyncio.Event()
-
-    async def __anext__(self) -> SpeechChunk:
-        await self.go.wait()
-        return await super().__anext__()
-
-
-async def test_a_request_too_many_waiting_is_refused_until_one_is_heard() -> None:
-    held = HeldCall(chunk(), chunk())
-    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), Gate(1))  # type: ignore[arg-type]
-    speech = remote.stream(request("Held."))
-    waiting = asyncio.create_task(anext(speech))
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await anext(remote.stream(request("Refused.")))
-    held.go.set()
-    await waiting
-    with pytest.raises(Overloaded):  # what came is not encoded yet
-        await anext(remote.stream(request("Refused.")))
-    await anext(speech)
-    await anext(remote.stream(request("Welcome.")))
-
-
-async def test_a_client_that_leaves_while_its_first_audio_is_encoded_waits_no_more() -> None:
-    calls = ScriptedCall(chunk(), chunk()), ScriptedCall(chunk())
-    remote = RemoteSpeech(ScriptedHandle(*calls), Gate(1))  # type: ignore[arg-type]
-    speech = remote.stream(request("Left."))
-    await anext(speech)
-    assert remote.refusal() is not None
-    await speech.aclose()
-    assert remote.refusal() is None
-    await anext(remote.stream(request("Welcome.")))
-
-
-async def test_what_has_begun_is_not_refused_while_others_wait() -> None:
-    held = HeldCall(chunk())
-    pieces = [ScriptedCall(chunk(), chunk()) for _ in range(10)]
-    remote = RemoteSpeech(ScriptedHandle(*pieces[:2], held, *pieces[2:]), Gate(1))  # type: ignore[arg-type]
-    begun = remote.stream(request(TEXT))
-    await anext(begun)
-    await anext(begun)
-    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
-    await asyncio.sleep(0)
-    assert len([piece async for piece in begun]) > 3
-    held.go.set()
-    await waiting
-
-
-async def test_the_rest_of_a_text_is_not_refused_while_others_wait() -> None:
-    held = HeldCall(chunk())
-    remote = RemoteSpeech(ScriptedHandle(held, ScriptedCall(chunk())), Gate(1))  # type: ignore[arg-type]
-    waiting = asyncio.create_task(anext(remote.stream(request("Held."))))
-    await asyncio.sleep(0)
-    first = await anext(remote.stream(dataclasses.replace(request("And on."), heard_in_s=0.0)))
-    assert len(first.pcm)
-    held.go.set()
-    await waiting
 
 
 async def test_each_piece_says_how_much_its_listener_has_still_to_hear() -> None:
