@@ -23,13 +23,13 @@ from tests.e2e.ports import free_port
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 420.0  # a busy machine with two slow cores has needed more than 180
 STOP_TIMEOUT_S = 60.0
 TOO_BUSY = "this machine is too busy"
 PATIENCE = {"RAY_gcs_server_port_wait_time_s": "90"}
 """How long Ray may take to start its control service beside other tests; its default is 30 s."""
 
-GIVING_WAY = {"RAY_worker_niceness": "15"} if "PYTEST_VERSION" in os.environ else {}
+GIVING_WAY = {"RAY_worker_niceness": "10"} if "PYTEST_VERSION" in os.environ else {}
 """Beside other tests replicas give way to them, and to the cluster of ``cluster_nodes``, whose autoscaling is judged by
 what it measures every second. Benchmarks measure the server as it is."""
 
@@ -104,18 +104,20 @@ def _end_with_us() -> None:
 
 def _ready_url(arriving: queue.Queue[str | None], lines: list[str]) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
+    outcome = f"was not ready after {START_TIMEOUT_S:.0f} s"
     while (left := deadline - time.monotonic()) > 0:
         try:
             line = arriving.get(timeout=left)
         except queue.Empty:
             break
         if line is None:
+            outcome = "ended before it was ready"
             break
         if match := re.search(r"kubevoice is ready on (http://\S+)", line):
             return match.group(1)
     said = "".join(lines)
     failure = TooBusy if TOO_BUSY in said else AssertionError
-    raise failure("the server did not become ready; it printed:\n" + said)
+    raise failure(f"the server {outcome}; it printed:\n{said}")
 
 
 def _read(process: subprocess.Popen[str], lines: list[str], arriving: queue.Queue[str | None]) -> None:
