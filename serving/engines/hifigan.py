@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch.nn import functional
 
+from serving.engines.fourier import Fourier
+
 Precision = Literal["tf32", "float32", "float16"]
 """Never bfloat16: its noise floor (35 to 49 dB below the audio) may be heard."""
 
@@ -65,9 +67,12 @@ class Convolution:
             dilation=(1, self.dilation),
         )
 
-    def activated(self, x: torch.Tensor, slope: float, *, overwrite: bool = False) -> torch.Tensor:
-        """Of the leaky ReLU of ``x``, which may be written into ``x``."""
-        return self((functional.leaky_relu_ if overwrite else functional.leaky_relu)(x, slope))
+    def activated(
+        self, x: torch.Tensor, slope: float, *, add: torch.Tensor | None = None, overwrite: bool = False
+    ) -> torch.Tensor:
+        """Of the leaky ReLU of ``x``, which may be written into ``x``; plus ``add``."""
+        made = self((functional.leaky_relu_ if overwrite else functional.leaky_relu)(x, slope))
+        return made if add is None else made.add_(add)
 
     def transposed(self, x: torch.Tensor) -> torch.Tensor:
         return functional.conv_transpose2d(
@@ -76,7 +81,7 @@ class Convolution:
 
 
 class Layer(Protocol):
-    """A convolution of a residual block, which keeps the length: ``Convolution`` or ``Winograd``."""
+    """A convolution of a residual block, which keeps the length: ``Convolution`` or ``Fourier``."""
 
     @property
     def padding(self) -> int: ...
@@ -84,7 +89,16 @@ class Layer(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def activated(self, x: torch.Tensor, slope: float, *, overwrite: bool = False) -> torch.Tensor: ...
+    def activated(
+        self, x: torch.Tensor, slope: float, *, add: torch.Tensor | None = None, overwrite: bool = False
+    ) -> torch.Tensor: ...
+
+
+def layer(weight: torch.Tensor, bias: torch.Tensor | None, dilation: int) -> Layer:
+    """With copies of ``weight`` [out, in, width] and ``bias`` [out]: the way that is faster on their device."""
+    if Fourier.pays(weight):
+        return Fourier(weight, bias, dilation)
+    return Convolution.plain(weight, bias, dilation * (weight.shape[2] // 2), dilation=dilation)
 
 
 Block = tuple[tuple[Layer, Layer], ...]
@@ -147,5 +161,5 @@ def _residual(x: torch.Tensor, block: Block) -> torch.Tensor:
     """``x`` through one residual block; ``x`` itself is left as it is."""
     for one, two in block:
         inner = one.activated(x, SLOPE)
-        x = two.activated(inner, SLOPE, overwrite=True).add_(x)
+        x = two.activated(inner, SLOPE, add=x, overwrite=True)
     return x

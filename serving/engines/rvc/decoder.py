@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from serving.engines.hifigan import Convolution, Layer, Precision, Stage, context_of, convolutions
+from serving.engines.hifigan import Convolution, Layer, Precision, Stage, context_of, convolutions, layer
 from serving.engines.rvc.configuration import RvcConfig
 from serving.engines.rvc.layers import Linear, Span, Weights, image
-from serving.engines.winograd import Winograd
 
 TILE = 128
 """Frames that a CPU decodes at a time: memory stays flat, at no cost in speed."""
@@ -37,10 +36,10 @@ class Decoder:
         blocks = [
             tuple(
                 (
-                    _layer(half, f"dec.resblocks.{at}.convs1.{layer}", dilation),
-                    _layer(half, f"dec.resblocks.{at}.convs2.{layer}"),
+                    _layer(half, f"dec.resblocks.{at}.convs1.{number}", dilation),
+                    _layer(half, f"dec.resblocks.{at}.convs2.{number}"),
                 )
-                for layer, dilation in enumerate(config.resblock_dilations[at % count])
+                for number, dilation in enumerate(config.resblock_dilations[at % count])
             )
             for at in range(count * len(config.upsample_rates))
         ]
@@ -108,17 +107,12 @@ class Decoder:
 
 
 def _layer(weights: Weights, name: str, dilation: int = 1) -> Layer:
-    """The way that is faster on the weights' device."""
-    weight = weights[f"{name}.weight"]
-    if Winograd.pays(weight):
-        return Winograd(weight, weights[f"{name}.bias"], dilation)
-    return _convolution(weights, name, dilation)
+    return layer(weights[f"{name}.weight"], weights[f"{name}.bias"], dilation)
 
 
-def _convolution(weights: Weights, name: str, dilation: int = 1) -> Convolution:
+def _convolution(weights: Weights, name: str) -> Convolution:
     weight = weights[f"{name}.weight"]
-    padding = dilation * (weight.shape[2] // 2)
-    return Convolution.plain(weight, weights[f"{name}.bias"], padding, dilation=dilation)
+    return Convolution.plain(weight, weights[f"{name}.bias"], weight.shape[2] // 2)
 
 
 def _upsampling(weights: Weights, name: str, rate: int) -> Convolution:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch.nn import functional
 
-from serving.engines.hifigan import Convolution, Precision, Stage, context_of, convolutions
+from serving.engines.hifigan import Convolution, Layer, Precision, Stage, context_of, convolutions, layer
 from serving.engines.transfer import arrays_to_device
 from serving.engines.xtts.frames import FrameGrid, Window
 from serving.errors import ConfigurationError
@@ -57,10 +57,14 @@ class Vocoder:
             )
         dtype = torch.float16 if precision == "float16" else torch.float32
 
-        def copy(layer: Any) -> Convolution:
-            return Convolution.of(layer, device, dtype)
+        def copy(module: Any) -> Convolution:
+            return Convolution.of(module, device, dtype)
 
-        blocks = [tuple(zip(map(copy, b.convs1), map(copy, b.convs2), strict=True)) for b in generator.resblocks]
+        def inner(module: Any) -> Layer:
+            bias = None if module.bias is None else module.bias.detach().to(device, dtype)
+            return layer(module.weight.detach().to(device, dtype), bias, module.dilation[0])
+
+        blocks = [tuple(zip(map(inner, b.convs1), map(inner, b.convs2), strict=True)) for b in generator.resblocks]
         kernels = generator.num_kernels
         stages = [
             Stage(copy(up), tuple(blocks[at * kernels : (at + 1) * kernels])) for at, up in enumerate(generator.ups)
