@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -98,6 +100,38 @@ class PackedConvolution:
             x, self._weight, self._bias, self._padding, self._stride, self._dilation, self._groups, "none", [], ""
         )
         return made
+
+
+class BatchedLinear:
+    """``x[:, i] @ weight[i]`` for every i at once, of ``weight`` [count, in, out].
+
+    Intel's MKL takes 0.8 times as long for it as oneDNN's grouped convolution on Intel's processors, and is not trusted
+    with others (see ``linear``). ``rows`` is a usual number of them.
+    """
+
+    def __init__(self, weight: torch.Tensor, rows: int) -> None:
+        count, inputs, out = weight.shape
+        self.nbytes = int(weight.nbytes)
+        self._count, self._out = count, out
+        self._weight: torch.Tensor | None = weight.contiguous()
+        if can_pack(weight) and not _mkl_knows_this_processor():
+            kernels = weight.mT.reshape(count * out, inputs, 1, 1)
+            self._weight = None
+            self._convolution = PackedConvolution(kernels, None, (1, count * inputs, 1, rows), groups=count)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """[rows, count, in], contiguous, to [rows, count, out]."""
+        if self._weight is not None:
+            return torch.bmm(x.transpose(0, 1), self._weight).transpose(0, 1)
+        return self._convolution(x.flatten(1)[None].mT[:, :, None])[0, :, 0].mT.unflatten(1, (self._count, self._out))
+
+
+@functools.cache
+def _mkl_knows_this_processor() -> bool:
+    try:
+        return torch.backends.mkl.is_available() and "GenuineIntel" in Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return False
 
 
 class PackedLinear(torch.nn.Module):  # type: ignore[misc]  # torch is not followed

@@ -100,6 +100,7 @@ class Batcher(Generic[Item, Result]):
         return [waiting for waiting in self._waiting if not waiting.future.cancelled()]
 
     def _run(self) -> None:
+        torch.set_flush_denormal(True)  # of this thread; a softmax that is sure makes many, which a CPU is slow with
         on_device = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
         with on_device, torch.inference_mode():
             while batch := self._take():

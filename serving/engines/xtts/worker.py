@@ -99,6 +99,7 @@ class Worker:
             self._changed.notify()
 
     def _run(self) -> None:
+        torch.set_flush_denormal(True)  # of this thread; see ``serving.engines.rvc.batcher``
         on_device = torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext()
         try:
             with on_device, torch.inference_mode():

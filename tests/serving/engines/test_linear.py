@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from serving.engines import linear
-from serving.engines.linear import Linear, PackedConvolution, can_pack, pack_linears
+from serving.engines.linear import BatchedLinear, Linear, PackedConvolution, can_pack, pack_linears
 
 WIDE, OUT = 256, 384
 
@@ -162,3 +162,19 @@ def test_a_packed_convolution_keeps_a_copy_and_tells_its_size() -> None:
     if can_pack(weight):
         assert torch.equal(packed(image(16, 1, 9)), before)
     assert packed.nbytes == 4 * 16 * 16 * 3
+
+
+@pytest.mark.parametrize("way", ["mkl", "oneDNN", "neither"])
+def test_a_batch_of_products_is_the_same_in_every_way(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_mkl_knows_this_processor", lambda: way == "mkl")
+    if way == "neither":
+        monkeypatch.setattr(linear, "can_pack", lambda weight: False)
+    weight = torch.randn(7, 24, 40, generator=torch.Generator().manual_seed(0))
+    product = BatchedLinear(weight, 9)
+    assert product.nbytes == weight.nbytes
+    for rows in (1, 9, 30):
+        x = torch.randn(rows, 7, 24, generator=torch.Generator().manual_seed(rows))
+        exact = torch.einsum("rci,cio->rco", x.double(), weight.double())
+        made = product(x)
+        assert made.shape == exact.shape
+        assert (made - exact).abs().max() < 2e-6 * exact.abs().max()

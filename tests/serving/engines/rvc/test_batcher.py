@@ -107,3 +107,17 @@ def until(condition: Callable[[], bool]) -> None:
     pause = threading.Event()
     while not condition():
         pause.wait(0.001)
+
+
+def test_numbers_too_small_to_matter_are_zeros_on_its_thread() -> None:
+    tiny = torch.full((8,), torch.finfo(torch.float32).tiny)
+
+    def halved(items: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [item / 2 for item in items]
+
+    batcher: Batcher[torch.Tensor, torch.Tensor] = Batcher("tiny", tiny.device, halved, lambda _: 0, most=1, queue=1)
+    try:
+        assert not batcher.submit(tiny).result(WAIT_S).any()
+    finally:
+        batcher.close()
+    assert (tiny / 2).all()
