@@ -12,6 +12,8 @@ from torch.nn import functional
 ROWS = 128
 """Rows that the layout is chosen for; others work as well."""
 
+CPU_INFO = Path("/proc/cpuinfo")
+
 
 class Linear:
     """``x @ weight.T + bias`` for ``weight`` [out, in] and ``bias`` [out], in the weight's own dtype.
@@ -113,11 +115,12 @@ class BatchedLinear:
         count, inputs, out = weight.shape
         self.nbytes = int(weight.nbytes)
         self._count, self._out = count, out
-        self._weight: torch.Tensor | None = weight.contiguous()
+        self._weight: torch.Tensor | None = None
         if can_pack(weight) and not _mkl_knows_this_processor():
             kernels = weight.mT.reshape(count * out, inputs, 1, 1)
-            self._weight = None
             self._convolution = PackedConvolution(kernels, None, (1, count * inputs, 1, rows), groups=count)
+        else:
+            self._weight = weight.contiguous()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, count, in], contiguous, to [rows, count, out]."""
@@ -129,7 +132,7 @@ class BatchedLinear:
 @functools.cache
 def _mkl_knows_this_processor() -> bool:
     try:
-        return torch.backends.mkl.is_available() and "GenuineIntel" in Path("/proc/cpuinfo").read_text("utf-8")
+        return torch.backends.mkl.is_available() and "GenuineIntel" in CPU_INFO.read_text("utf-8")
     except OSError:
         return False
 

@@ -46,7 +46,7 @@ def test_a_plan_kills_everybody_at_moments_of_its_own_and_can_be_repeated() -> N
 
 
 @pytest.mark.xdist_group("jobs")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_job_whose_worker_and_engine_die_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     jobs.main(["--items", "16", "--kills", "2"])
     result = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -24,7 +24,7 @@ from tests.e2e.jobs import ENVIRONMENT, ask, ended, kill, kill_everything, spoke
 from tests.e2e.servers import Server, serving
 from tests.serving.jobs.receiver import Receiver, receiving
 
-pytestmark = [pytest.mark.xdist_group("jobs"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("jobs"), pytest.mark.timeout(1200)]
 
 ITEMS = 30
 SENTENCE = "Sentence {} of item {} goes on for a while, so that it takes its time."

@@ -56,7 +56,7 @@ def test_any_length_will_do(length: int) -> None:
 
 def test_items_of_a_batch_do_not_meet_and_a_long_signal_is_worked_on_in_parts() -> None:
     weight, bias = layer(64, 64, 7)
-    x = image(3, 64, AT_A_TIME // (3 * 64) + 1001)
+    x = image(3, 64, AT_A_TIME // 64 + 1001)
     layers = Fourier(weight, bias, 3)
     made = layers.activated(x, SLOPE)
     assert error(made, exact(x, weight, bias, 3)) < 1e-6
@@ -94,7 +94,7 @@ def test_it_is_as_exact_as_a_plain_convolution() -> None:
         return float((result - expected).square().mean().sqrt() / expected.square().mean().sqrt())
 
     assert rms(plain) < 1e-6
-    assert rms(made) < 1e-6
+    assert rms(made) < 5e-7
 
 
 def test_it_keeps_its_own_weights_and_knows_their_size() -> None:

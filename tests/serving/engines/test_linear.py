@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,7 @@ def test_a_batch_of_products_is_the_same_in_every_way(way: str, monkeypatch: pyt
         monkeypatch.setattr(linear, "can_pack", lambda weight: False)
     weight = torch.randn(7, 24, 40, generator=torch.Generator().manual_seed(0))
     product = BatchedLinear(weight, 9)
+    assert hasattr(product, "_convolution") is (way == "oneDNN" and can_pack(weight))
     assert product.nbytes == weight.nbytes
     for rows in (1, 9, 30):
         x = torch.randn(rows, 7, 24, generator=torch.Generator().manual_seed(rows))
@@ -178,3 +180,15 @@ def test_a_batch_of_products_is_the_same_in_every_way(way: str, monkeypatch: pyt
         made = product(x)
         assert made.shape == exact.shape
         assert (made - exact).abs().max() < 2e-6 * exact.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "knows"), [("vendor_id\t: GenuineIntel\n", True), ("vendor_id\t: AuthenticAMD\n", False), (None, False)]
+)
+def test_mkl_is_for_intel_s_processors(
+    cpuinfo: str | None, knows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "CPU_INFO", tmp_path / "cpuinfo")
+    if cpuinfo is not None:
+        linear.CPU_INFO.write_text(cpuinfo)
+    assert linear._mkl_knows_this_processor.__wrapped__() is (knows and torch.backends.mkl.is_available())

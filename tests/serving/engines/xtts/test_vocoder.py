@@ -57,9 +57,10 @@ def liven(name: str, layer: Any) -> None:
         layer.bias.normal_(std=0.05)
 
 
-@pytest.fixture(scope="module")
-def stock() -> Any:
-    return coqui()
+@pytest.fixture(scope="module", params=[32, 128], ids=["plain", "spectra"])
+def stock(request: pytest.FixtureRequest) -> Any:
+    """With 128 the first two stages are wide enough for convolutions by Fourier transforms."""
+    return coqui(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 
 from serving.engines.xtts import scheduler as scheduling
 from serving.engines.xtts.checkpoint import LoadedXtts
@@ -63,6 +64,13 @@ def test_calls_run_on_the_thread_between_turns_and_tell_how_they_ended(start: St
     assert seen == ["test", False]
     assert isinstance(device.call(lambda: 1 / 0), ZeroDivisionError)
     assert listener.wait_for_end() is None
+
+
+def test_numbers_too_small_to_matter_are_zeros_on_its_thread(start: Start) -> None:
+    tiny, seen = torch.full((8,), torch.finfo(torch.float32).tiny), []
+    assert start().call(lambda: seen.append(tiny / 2)) is None
+    assert not seen[0].any()
+    assert (tiny / 2).all()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: device-side assert"), EngineError("typed already")])
