@@ -69,13 +69,16 @@ def tls_in_front_of(port: int, certificate: Path) -> Iterator[int]:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError, ssl.SSLError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    with suppress(OSError, ssl.SSLError, RuntimeError):
-        writer.close()
-        await writer.wait_closed()
+    try:
+        with suppress(OSError, ssl.SSLError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        with suppress(OSError, ssl.SSLError, RuntimeError):
+            writer.close()
+            await writer.wait_closed()
+    finally:
+        writer.transport.abort()  # where it was cancelled
 
 
 async def _stop(server: asyncio.Server) -> None:
@@ -84,3 +87,4 @@ async def _stop(server: asyncio.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)  # connections are lost a turn after they were aborted
