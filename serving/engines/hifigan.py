@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch.nn import functional
 
-from serving.engines.fourier import Fourier
+from serving.engines.fast_convolution import FastConvolution
 
 Precision = Literal["tf32", "float32", "float16"]
 """Never bfloat16: its noise floor (35 to 49 dB below the audio) may be heard."""
@@ -81,7 +81,7 @@ class Convolution:
 
 
 class Layer(Protocol):
-    """A convolution of a residual block, which keeps the length: ``Convolution`` or ``Fourier``."""
+    """A convolution of a residual block, which keeps the length: ``Convolution`` or ``FastConvolution``."""
 
     @property
     def padding(self) -> int: ...
@@ -96,8 +96,8 @@ class Layer(Protocol):
 
 def layer(weight: torch.Tensor, bias: torch.Tensor | None, dilation: int) -> Layer:
     """With copies of ``weight`` [out, in, width] and ``bias`` [out]: the way that is faster on their device."""
-    if Fourier.pays(weight):
-        return Fourier(weight, bias, dilation)
+    if FastConvolution.pays(weight):
+        return FastConvolution(weight, bias, dilation)
     return Convolution.plain(weight, bias, dilation * (weight.shape[2] // 2), dilation=dilation)
 
 

@@ -77,29 +77,25 @@ class PackedConvolution:
         bias: torch.Tensor | None,
         like: tuple[int, int, int, int],
         *,
-        stride: tuple[int, int] = (1, 1),
         padding: tuple[int, int] = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
         groups: int = 1,
     ) -> None:
         self.nbytes = int(weight.nbytes + (0 if bias is None else bias.nbytes))
         self._bias = bias
-        self._stride, self._padding, self._dilation, self._groups = stride, padding, dilation, groups
+        self._padding, self._groups = padding, groups
         self._packs = can_pack(weight) and weight.dtype == torch.float32
         self._weight = weight.contiguous(memory_format=torch.channels_last)
         if self._packs:
             self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                weight.contiguous().to_mkldnn(), padding, stride, dilation, groups, like
+                weight.contiguous().to_mkldnn(), padding, (1, 1), (1, 1), groups, like
             )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[B, in, height, width] to [B, out, ...]."""
         if not self._packs:
-            return functional.conv2d(
-                x, self._weight, self._bias, self._stride, self._padding, self._dilation, self._groups
-            )
+            return functional.conv2d(x, self._weight, self._bias, padding=self._padding, groups=self._groups)
         made: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, self._padding, self._stride, self._dilation, self._groups, "none", [], ""
+            x, self._weight, self._bias, self._padding, (1, 1), (1, 1), self._groups, "none", [], ""
         )
         return made
 

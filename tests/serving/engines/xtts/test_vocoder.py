@@ -57,9 +57,9 @@ def liven(name: str, layer: Any) -> None:
         layer.bias.normal_(std=0.05)
 
 
-@pytest.fixture(scope="module", params=[32, 128], ids=["plain", "spectra"])
+@pytest.fixture(scope="module", params=[32, 128], ids=["plain", "fast"])
 def stock(request: pytest.FixtureRequest) -> Any:
-    """With 128 the first two stages are wide enough for convolutions by Fourier transforms."""
+    """With 128 the first two stages are wide enough for fast convolutions."""
     return coqui(request.param)
 
 
