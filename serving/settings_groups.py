@@ -146,7 +146,7 @@ class RvcSettings(Section):
     voice_bytes: int = Field(
         2 * 1024**3,
         ge=1,
-        description="Memory for voices in one replica, in bytes; a voice takes 110 MB, on a CPU 245 MB",
+        description="Memory for voices in one replica, in bytes; a voice takes 110 MB, on a CPU 250 MB",
     )
     queue: int = Field(64, ge=1, description="Windows that may wait in one replica; more get 429")
     precision: Literal["tf32", "float32", "float16"] = Field(

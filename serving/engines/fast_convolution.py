@@ -22,12 +22,15 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from serving.engines.linear import BatchedLinear
+from serving.engines.linear import BatchedLinear, mkl_knows_this_processor
 
 LEAST_TAPS, LEAST_WORK, LEAST_CHANNELS = 7, 352, 128
 """Taps, and taps times channels; channels for 3 taps. Below, the transforms cost what is saved: measured on one core of
 a Xeon, also with AVX2 alone, and 3 taps on one of an EPYC.
 """
+
+LEAST_WORK_PLAIN_IS_FAST = 512
+"""Instead, where plain convolutions use AVX-512 and the transforms, which are MKL's, do not: on an EPYC."""
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """Of Winograd's filtering. The largest error is a plain convolution's; with the usual 1 and 2 it is twice that."""
@@ -62,7 +65,7 @@ class FastConvolution:
         if weight.device.type != "cpu" or weight.dtype != torch.float32:
             return False
         least = min(out, channels)
-        return bool((taps >= LEAST_TAPS and taps * least >= LEAST_WORK) or (taps == 3 and least >= LEAST_CHANNELS))
+        return bool((taps >= LEAST_TAPS and taps * least >= _least_work()) or (taps == 3 and least >= LEAST_CHANNELS))
 
     @property
     def padding(self) -> int:
@@ -150,6 +153,11 @@ class _Part:
         if self._bias is not None:
             products[:, 0] += self._bias
         return torch.bmm(self._result.expand(len(segments), -1, -1), products)
+
+
+def _least_work() -> int:
+    plain_is_fast = torch.backends.cpu.get_cpu_capability() == "AVX512" and not mkl_knows_this_processor()
+    return LEAST_WORK_PLAIN_IS_FAST if plain_is_fast else LEAST_WORK
 
 
 def segment(taps: int) -> int:

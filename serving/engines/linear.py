@@ -112,7 +112,7 @@ class BatchedLinear:
         self.nbytes = int(weight.nbytes)
         self._count, self._out = count, out
         self._weight: torch.Tensor | None = None
-        if can_pack(weight) and not _mkl_knows_this_processor():
+        if can_pack(weight) and not mkl_knows_this_processor():
             kernels = weight.mT.reshape(count * out, inputs, 1, 1)
             self._convolution = PackedConvolution(kernels, None, (1, count * inputs, 1, rows), groups=count)
         else:
@@ -126,7 +126,8 @@ class BatchedLinear:
 
 
 @functools.cache
-def _mkl_knows_this_processor() -> bool:
+def mkl_knows_this_processor() -> bool:
+    """Whether Intel's library, which torch takes for products of plain matrices, uses all the processor has."""
     try:
         return torch.backends.mkl.is_available() and "GenuineIntel" in CPU_INFO.read_text("utf-8")
     except OSError:

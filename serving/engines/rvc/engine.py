@@ -43,7 +43,7 @@ TOGETHER = {"cpu": 1, "cuda": 8}
 
 @dataclass(frozen=True, slots=True)
 class RvcOptions:
-    """``voice_bytes``: memory for voices, about 110 MB each, 245 MB on a CPU, with 92 MB per 10 minutes of index, half
+    """``voice_bytes``: memory for voices, about 110 MB each, 250 MB on a CPU, with 92 MB per 10 minutes of index, half
     that in float16.
 
     ``queue``: windows that may wait. ``precision`` is the synthesizer's decoder's.

@@ -125,10 +125,25 @@ def test_it_keeps_its_own_weights_and_knows_their_size() -> None:
         ((8, 64, 11), False),
     ],
 )
-def test_wide_layers_are_worth_it_on_a_cpu(shape: tuple[int, int, int], pays: bool) -> None:
+def test_wide_layers_are_worth_it_on_a_cpu(
+    shape: tuple[int, int, int], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_convolution, "mkl_knows_this_processor", lambda: True)
     assert FastConvolution.pays(torch.zeros(shape)) is pays
     assert not FastConvolution.pays(torch.zeros(shape, dtype=torch.float16))
     assert not FastConvolution.pays(torch.zeros(shape, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("capability", "mkl", "pays"), [("AVX512", False, False), ("AVX2", False, True), ("AVX512", True, True)]
+)
+def test_narrow_layers_are_not_where_only_plain_convolutions_have_avx512(
+    capability: str, mkl: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(fast_convolution, "mkl_knows_this_processor", lambda: mkl)
+    assert FastConvolution.pays(torch.zeros(32, 32, 11)) is pays
+    assert FastConvolution.pays(torch.zeros(64, 64, 11))
 
 
 @pytest.mark.parametrize("count", [1, 95, 96, 97, 160, 1000])

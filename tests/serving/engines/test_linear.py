@@ -161,7 +161,7 @@ def test_a_packed_convolution_keeps_a_copy_and_tells_its_size() -> None:
 
 @pytest.mark.parametrize("way", ["mkl", "oneDNN", "neither"])
 def test_a_batch_of_products_is_the_same_in_every_way(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_mkl_knows_this_processor", lambda: way == "mkl")
+    monkeypatch.setattr(linear, "mkl_knows_this_processor", lambda: way == "mkl")
     if way == "neither":
         monkeypatch.setattr(linear, "can_pack", lambda weight: False)
     weight = torch.randn(7, 24, 40, generator=torch.Generator().manual_seed(0))
@@ -185,4 +185,4 @@ def test_mkl_is_for_intel_s_processors(
     monkeypatch.setattr(linear, "CPU_INFO", tmp_path / "cpuinfo")
     if cpuinfo is not None:
         linear.CPU_INFO.write_text(cpuinfo)
-    assert linear._mkl_knows_this_processor.__wrapped__() is (knows and torch.backends.mkl.is_available())
+    assert linear.mkl_knows_this_processor.__wrapped__() is (knows and torch.backends.mkl.is_available())
