@@ -4,12 +4,12 @@ The signal is cut into overlapping segments. Both it and the kernel are transfor
 channels are a few products per segment, and these are transformed back (overlap-save):
 
 - Kernels of 3 taps by Winograd's F(4, 3): segments of 6 samples take 6 products for 4 outputs, which directly take 12.
-- Longer ones by discrete Fourier transforms in real numbers: a complex product is three real ones (Gauss). A segment of
+- Others by discrete Fourier transforms in real numbers: a complex product is three real ones (Gauss). A segment of
   32 samples and a kernel of 11 taps take 47 products for 22 outputs, which directly take 242. Even and odd frequencies
   go separately, each with half a segment (radix 2).
 
-Segments are short, so that a product with a constant matrix is the fastest transform, and the error is a plain
-convolution's: in float32 2e-7 to 4e-7 of the result (root mean square).
+Segments are short, so that a product with a constant matrix is the fastest transform, and the error is a about
+a plain convolution's: in float32 2e-7 to 4e-7 of the result (root mean square).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from serving.engines.linear import BatchedLinear, mkl_knows_this_processor
 
 LEAST_TAPS, LEAST_WORK, LEAST_CHANNELS = 7, 352, 128
 """Taps, and taps times channels; channels for 3 taps. Below, the transforms cost what is saved: measured on one core of
-a Xeon, also with AVX2 alone, and 3 taps on one of an EPYC.
+a Xeon, also with AVX2 alone, but 3 taps only on one of an EPYC.
 """
 
 LEAST_WORK_PLAIN_IS_FAST = 512
@@ -36,7 +36,7 @@ POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """Of Winograd's filtering. The largest error is a plain convolution's; with the usual 1 and 2 it is twice that."""
 
 AT_A_TIME = 2**19
-"""Values of a signal that are worked on together, so that what is made of them stays in the CPU's cache."""
+"""About how many values of a signal are worked on together, so that what is made of them stays in the CPU's cache."""
 
 
 class FastConvolution:
@@ -49,14 +49,16 @@ class FastConvolution:
         self._size = len(POINTS) + 1 if taps == 3 else segment(taps)
         self._outputs = self._size - taps + 1
         self._at_a_time = max(1, AT_A_TIME // (self._size * dilation * channels))
-        self._bias = None if bias is None else bias.clone()
         rows = self._at_a_time * dilation
+        self._parts: tuple[_Part, ...]
+        self._bias: torch.Tensor | None = None
         if taps == 3:
-            self._parts = [_Part(_winograd(), weight, None, rows)]
+            self._parts = (_Part(_winograd(), weight, None, rows),)
+            self._bias = None if bias is None else bias.clone()
         else:
             even, odd = _fourier(self._size, taps)
             constant = None if bias is None else bias * self._size
-            self._parts = [_Part(even, weight, constant, rows), _Part(odd, weight, None, rows)]
+            self._parts = _Part(even, weight, constant, rows), _Part(odd, weight, None, rows)
 
     @staticmethod
     def pays(weight: torch.Tensor) -> bool:
@@ -73,7 +75,7 @@ class FastConvolution:
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in self._parts) + (0 if self._bias is None else int(self._bias.nbytes))
+        return sum(part.nbytes for part in self._parts) + _nbytes(self._bias)
 
     def activated(
         self, x: torch.Tensor, slope: float, *, add: torch.Tensor | None = None, overwrite: bool = False
@@ -84,7 +86,7 @@ class FastConvolution:
         count = math.ceil(length / step)
         made = x.new_empty(batch, count * step, self._out)
         for item in range(batch):
-            for first, last in _parts(count, self._at_a_time):
+            for first, last in _pieces(count, self._at_a_time):
                 begin, some = first * step, made[item, first * step : last * step]
                 self._convolve(self._inputs(x[item, :, 0].T, slope, begin, len(some)), some)
                 if add is not None:  # here, where they are in the cache
@@ -106,18 +108,23 @@ class FastConvolution:
         """``inputs`` [samples, in] to ``made`` [outputs, out]; with a dilation every so many samples by themselves."""
         segments = inputs.unflatten(0, (-1, self._dilation)).unfold(0, self._size, self._outputs).permute(1, 0, 3, 2)
         into = made.view(-1, self._outputs, self._dilation, self._out).permute(2, 0, 1, 3)
-        if len(self._parts) == 1:
-            result = self._parts[0](segments.flatten(0, 1)).view(into.shape)
-            if self._bias is None:
-                into.copy_(result)
-            else:
-                torch.add(result, self._bias, out=into)
+        if len(self._parts) == 2:
+            self._by_frequencies(segments, into)
             return
+        result = self._parts[0](segments.flatten(0, 1)).view(into.shape)
+        if self._bias is None:
+            into.copy_(result)
+        else:
+            torch.add(result, self._bias, out=into)
+
+    def _by_frequencies(self, segments: torch.Tensor, into: torch.Tensor) -> None:
+        """``segments`` [dilation, count, samples, in] to ``into`` [dilation, count, outputs, out]."""
         half = self._size // 2
         first, second = segments.split(half, 2)
         even, odd = self._parts
-        same = even(torch.add(first, second, out=inputs.new_empty(first.shape)).flatten(0, 1))
-        opposite = odd(torch.sub(first, second, out=inputs.new_empty(first.shape)).flatten(0, 1))
+        total, difference = first.new_empty(first.shape), first.new_empty(first.shape)  # contiguous, as + would not be
+        same = even(torch.add(first, second, out=total).flatten(0, 1))
+        opposite = odd(torch.sub(first, second, out=difference).flatten(0, 1))
         same, opposite = (result.view(*into.shape[:2], half, self._out) for result in (same, opposite))
         rest = self._outputs - half
         torch.add(same, opposite, out=into[:, :, :half])
@@ -145,7 +152,7 @@ class _Part:
 
     @property
     def nbytes(self) -> int:
-        return self._products.nbytes
+        return self._products.nbytes + _nbytes(self._bias)
 
     def __call__(self, segments: torch.Tensor) -> torch.Tensor:
         """[segments, inputs, in] to [segments, outputs, out]."""
@@ -165,10 +172,14 @@ def segment(taps: int) -> int:
     return 8 * math.ceil(2.8 * taps / 8)
 
 
-def _parts(count: int, most: int) -> list[tuple[int, int]]:
-    """``count`` in equal parts of about ``most``: a small rest would read all weights for a few rows."""
-    parts = max(1, round(count / most))
-    return list(itertools.pairwise(count * part // parts for part in range(parts + 1)))
+def _pieces(count: int, most: int) -> list[tuple[int, int]]:
+    """``count`` in equal pieces of about ``most``: a small rest would read all weights for a few rows."""
+    pieces = max(1, round(count / most))
+    return list(itertools.pairwise(count * piece // pieces for piece in range(pieces + 1)))
+
+
+def _nbytes(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else int(tensor.nbytes)
 
 
 def _fourier(size: int, taps: int) -> tuple[_Transforms, _Transforms]:

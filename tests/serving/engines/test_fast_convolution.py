@@ -57,9 +57,9 @@ def test_any_length_will_do(length: int, taps: int) -> None:
 
 
 @pytest.mark.parametrize("taps", [3, 7])
-def test_items_of_a_batch_do_not_meet_and_a_long_signal_is_worked_on_in_parts(taps: int) -> None:
+def test_items_of_a_batch_do_not_meet_and_a_long_signal_is_worked_on_in_pieces(taps: int) -> None:
     weight, bias = layer(64, 64, taps)
-    x = image(3, 64, AT_A_TIME // 64 + 1001)
+    x = image(3, 64, 3 * AT_A_TIME // 64 + 1001)
     layers = FastConvolution(weight, bias, 3)
     made = layers.activated(x, SLOPE)
     assert error(made, exact(x, weight, bias, 3)) < 1e-6
@@ -78,9 +78,9 @@ def test_the_input_stays_as_it_is_and_a_bias_may_be_missing(taps: int) -> None:
 
 
 @pytest.mark.parametrize("dilation", [1, 3])
-def test_what_is_to_be_added_is_added_in_every_part(dilation: int) -> None:
+def test_what_is_to_be_added_is_added_in_every_piece(dilation: int) -> None:
     weight, bias = layer(64, 64, 11)
-    x, more = image(2, 64, AT_A_TIME // 64 + 1001), image(2, 64, AT_A_TIME // 64 + 1001).flip(-1)
+    x, more = image(2, 64, 3 * AT_A_TIME // 64 + 1001), image(2, 64, 3 * AT_A_TIME // 64 + 1001).flip(-1)
     before = more.clone()
     made = FastConvolution(weight, bias, dilation).activated(x, SLOPE, add=more)
     assert error(made, exact(x, weight, bias, dilation) + more) < 1e-6
@@ -88,7 +88,7 @@ def test_what_is_to_be_added_is_added_in_every_part(dilation: int) -> None:
 
 
 @pytest.mark.parametrize("taps", [3, 7, 11])
-def test_it_is_as_exact_as_a_plain_convolution(taps: int) -> None:
+def test_it_is_about_as_exact_as_a_plain_convolution(taps: int) -> None:
     weight, bias = layer(256, 256, taps)
     x = image(1, 256, 400)
     expected = exact(x, weight, bias, 1)
@@ -99,7 +99,7 @@ def test_it_is_as_exact_as_a_plain_convolution(taps: int) -> None:
         return float((result - expected).square().mean().sqrt() / expected.square().mean().sqrt())
 
     assert rms(plain) < 1e-6
-    assert rms(made) < 5e-7
+    assert rms(made) < 4.2e-7  # 4.9e-7 for 3 taps with Winograd's usual points
 
 
 def test_it_keeps_its_own_weights_and_knows_their_size() -> None:
@@ -119,7 +119,8 @@ def test_it_keeps_its_own_weights_and_knows_their_size() -> None:
         ((128, 128, 7), True),
         ((32, 32, 11), True),
         ((128, 128, 3), True),
-        ((256, 64, 3), False),
+        ((256, 127, 3), False),
+        ((512, 512, 5), False),
         ((512, 512, 1), False),
         ((32, 32, 7), False),
         ((8, 64, 11), False),
@@ -143,14 +144,15 @@ def test_narrow_layers_are_not_where_only_plain_convolutions_have_avx512(
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(fast_convolution, "mkl_knows_this_processor", lambda: mkl)
     assert FastConvolution.pays(torch.zeros(32, 32, 11)) is pays
+    assert FastConvolution.pays(torch.zeros(64, 64, 7)) is pays
     assert FastConvolution.pays(torch.zeros(64, 64, 11))
 
 
 @pytest.mark.parametrize("count", [1, 95, 96, 97, 160, 1000])
-def test_a_signal_is_cut_into_equal_parts_of_about_the_size_asked_for(count: int) -> None:
-    parts = fast_convolution._parts(count, 64)
-    assert [first for first, _ in parts] == [0, *(last for _, last in parts[:-1])]
-    assert parts[-1][1] == count
-    sizes = [last - first for first, last in parts]
+def test_a_signal_is_cut_into_equal_pieces_of_about_the_size_asked_for(count: int) -> None:
+    pieces = fast_convolution._pieces(count, 64)
+    assert [first for first, _ in pieces] == [0, *(last for _, last in pieces[:-1])]
+    assert pieces[-1][1] == count
+    sizes = [last - first for first, last in pieces]
     assert max(sizes) <= 96
     assert max(sizes) - min(sizes) <= 1

@@ -35,6 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks far smaller than the data, so that results are put together from many."""
     monkeypatch.setattr(retrieval, "QUERIES", 64)
     monkeypatch.setattr(retrieval, "VECTORS", 500)
+    monkeypatch.setitem(retrieval.EXACT, "cpu", 24)
 
 
 def exact(vectors: Vectors, queries: torch.Tensor) -> tuple[Vectors, Vectors]:
